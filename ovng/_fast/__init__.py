@@ -1,0 +1,1 @@
+"""The data plane: Cython without the GIL. Only `ovng.io` and tests import this package."""

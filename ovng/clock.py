@@ -1,0 +1,23 @@
+"""The only place that reads time. Everything else is handed a `Now`.
+
+`mono` (CLOCK_MONOTONIC) drives retransmission; `boot` (CLOCK_BOOTTIME, counts sleep) ages keys, grants, leases and
+sessions; `wall` is for certificate dates and for people, never for a timer.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+
+class Now(NamedTuple):
+    """One instant, in seconds on three clocks."""
+
+    mono: float
+    boot: float
+    wall: float
+
+
+def now() -> Now:
+    """Read the three clocks."""
+    return Now(time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
