@@ -1,0 +1,177 @@
+"""Inner addresses, peers and packets in waiting: what ties the data path to resolution and sessions.
+
+A packet without a route is held; its destination is resolved at the Switch; a session is started with whoever
+answers; only when that peer's certificate proved the address does the data path get the route and the packet goes.
+The Switch is believed about nobody's address: a wrong answer costs a handshake and ends in an ICMP error.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from ovng.clock import Now
+from ovng.ids import NodeID, Prefix
+from ovng.node.icmp import inner_addresses, unreachable
+from ovng.node.pending import PendingPackets
+from ovng.node.policy import RoutePolicy, covers
+from ovng.pki.identity import Identity
+
+
+class Sessions(Protocol):
+    """What the overlay asks of the session manager."""
+
+    def connect(self, peer: NodeID, now: Now) -> None: ...
+
+
+class Resolver(Protocol):
+    """What the overlay asks of the attachment client."""
+
+    def resolve(self, address: bytes, now: Now) -> None: ...
+
+
+class PacketPath(Protocol):
+    """What the overlay tells the data path."""
+
+    def add_peer(self, peer: NodeID, prefixes: Iterable[Prefix]) -> None: ...
+    def remove_peer(self, peer: NodeID) -> None: ...
+    def add_route(self, prefix: Prefix, peer: NodeID) -> None: ...
+    def remove_route(self, prefix: Prefix, peer: NodeID) -> None: ...
+    def inject(self, packet: bytes) -> bool: ...
+
+
+class Overlay:
+    """Which peer has which inner address, proven; and the packets that wait to know."""
+
+    def __init__(
+        self,
+        me: NodeID,
+        path: PacketPath,
+        sessions: Sessions,
+        resolver: Resolver,
+        policy: Callable[[], RoutePolicy],
+        deliver: Callable[[bytes], None],
+        own_addresses: Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address],
+    ) -> None:
+        self._me, self._path, self._sessions, self._resolver = me, path, sessions, resolver
+        self._policy, self._deliver = policy, deliver
+        self._routers = {address.version: address.packed for address in own_addresses}
+        self._pending = PendingPackets()
+        self._wanted: dict[NodeID, set[bytes]] = {}  # peers being connected → addresses that wait for them
+        self._sendable: set[NodeID] = set()
+        self.identities: dict[NodeID, Identity] = {}
+        self.routes: dict[Prefix, NodeID] = {}
+        self.counters: Counter[str] = Counter()
+
+    @property
+    def held(self) -> int:
+        """Packets waiting now."""
+        return len(self._pending)
+
+    @property
+    def dropped(self) -> int:
+        """Packets that waited and were pushed out by newer ones."""
+        return self._pending.dropped
+
+    # -- the data path says
+
+    def on_no_route(self, packet: bytes, now: Now) -> None:
+        """No peer is known for the packet's destination."""
+        addresses = inner_addresses(packet)
+        if addresses is None:
+            self.counters["inner_malformed"] += 1
+            return
+        self._pending.add(addresses[1], packet)
+        self._resolver.resolve(addresses[1], now)
+
+    def on_no_key(self, peer: NodeID, packet: bytes, now: Now) -> None:
+        """The peer is known, but there is no key to send under at this moment."""
+        self._pending.add(peer, packet)
+        self._sessions.connect(peer, now)
+
+    # -- the Switch says
+
+    def on_resolved(self, address: bytes, holders: list[NodeID], now: Now) -> None:
+        """The Switch named who attached with a certificate for the address; nobody, when the list is empty."""
+        candidates = [node for node in holders if node != self._me]
+        if not candidates:
+            self._refuse(address, "nobody_has_address")
+            return
+        peer = next((node for node in candidates if node in self.identities), candidates[0])
+        self._wanted.setdefault(peer, set()).add(address)
+        identity = self.identities.get(peer)
+        if identity is None:
+            self._sessions.connect(peer, now)
+            return
+        self._settle(peer, identity)
+        if peer in self._sendable:
+            self.on_send_ready(peer)
+
+    # -- sessions say
+
+    def on_session_up(self, peer: NodeID, identity: Identity) -> None:
+        """A session proved the peer's identity: its prefixes become routes."""
+        self.identities[peer] = identity
+        self._path.add_peer(peer, identity.prefixes)
+        believed = set(self._policy().believed(identity.prefixes, peer))
+        for prefix in [p for p, holder in self.routes.items() if holder == peer and p not in believed]:
+            self._path.remove_route(prefix, peer)
+            del self.routes[prefix]
+        for prefix in believed:
+            self._path.add_route(prefix, peer)
+            self.routes[prefix] = peer
+        self._settle(peer, identity)
+
+    def on_send_ready(self, peer: NodeID) -> None:
+        """The peer can be sent to: what waited for it goes."""
+        self._sendable.add(peer)
+        waiting = self._pending.take(peer)
+        for address in self._wanted.pop(peer, set()):
+            waiting += self._pending.take(address)
+        for packet in waiting:
+            if not self._path.inject(packet):
+                self.counters["inject_full"] += 1
+
+    def on_session_down(self, peer: NodeID) -> None:
+        """The session ended: nothing is known of the peer any more."""
+        self.identities.pop(peer, None)
+        self._sendable.discard(peer)
+        for prefix in [p for p, holder in self.routes.items() if holder == peer]:
+            self._path.remove_route(prefix, peer)
+            del self.routes[prefix]
+        self._path.remove_peer(peer)
+
+    def on_connect_failed(self, peer: NodeID) -> None:
+        """The first handshake with the peer timed out, or its identity did not hold."""
+        for packet in self._pending.take(peer):
+            self._answer(packet)
+        for address in self._wanted.pop(peer, set()):
+            self._refuse(address, "peer_unreachable")
+
+    def on_send_paused(self, peer: NodeID) -> None:
+        """The peer's key is spent or too old: traffic waits for the next generation."""
+        self._sendable.discard(peer)
+
+    # -- inside
+
+    def _settle(self, peer: NodeID, identity: Identity) -> None:
+        """Refuse addresses that wait for the peer and that its certificate does not prove, or we do not believe."""
+        believed = [prefix for prefix, holder in self.routes.items() if holder == peer]
+        for address in list(self._wanted.get(peer, ())):
+            host = ipaddress.ip_network(address)
+            if not any(covers(prefix, host) for prefix in believed):
+                self._wanted[peer].discard(address)
+                self._refuse(address, "address_not_proven")
+
+    def _refuse(self, address: bytes, reason: str) -> None:
+        self.counters[reason] += 1
+        for packet in self._pending.take(address):
+            self._answer(packet)
+
+    def _answer(self, packet: bytes) -> None:
+        router = self._routers.get(packet[0] >> 4)
+        answer = unreachable(packet, router) if router else None
+        if answer is not None:
+            self._deliver(answer)

@@ -1,0 +1,135 @@
+"""The overlay: a wrong answer of the Switch, a missing key or a dead peer never sends a packet astray."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from ovng.clock import Now
+from ovng.ids import NodeID, Prefix
+from ovng.node.overlay import Overlay
+from ovng.node.policy import RoutePolicy
+from ovng.pki.identity import Identity
+from tests.unit.test_node_icmp import packet4
+
+NOW = Now(1.0, 1.0, 1.0)
+ME, TRUCK, THIEF = NodeID(1), NodeID(2), NodeID(3)
+POLICY = RoutePolicy(
+    network=[ipaddress.ip_network("10.77.0.0/16")],
+    own=[ipaddress.ip_network("10.77.0.2/32")],
+    accept=[ipaddress.ip_network("192.168.0.0/16")],
+)
+TRUCK_ADDRESS = ipaddress.ip_address("10.77.0.9").packed
+
+
+class World:
+    """What the overlay talks to, in memory: records what it was told."""
+
+    def __init__(self) -> None:
+        self.connects: list[NodeID] = []
+        self.asked: list[bytes] = []
+        self.injected: list[bytes] = []
+        self.delivered: list[bytes] = []
+        self.routes: dict[Prefix, NodeID] = {}
+        self.peers: dict[NodeID, list[Prefix]] = {}
+        self.overlay = Overlay(
+            ME, self, self, self, lambda: POLICY, self.delivered.append, [ipaddress.ip_address("10.77.0.2")]
+        )
+
+    def connect(self, peer: NodeID, now: Now) -> None:
+        self.connects.append(peer)
+
+    def resolve(self, address: bytes, now: Now) -> None:
+        self.asked.append(address)
+
+    def add_peer(self, peer: NodeID, prefixes: Iterable[Prefix]) -> None:
+        self.peers[peer] = list(prefixes)
+
+    def remove_peer(self, peer: NodeID) -> None:
+        self.peers.pop(peer, None)
+
+    def add_route(self, prefix: Prefix, peer: NodeID) -> None:
+        self.routes[prefix] = peer
+
+    def remove_route(self, prefix: Prefix, peer: NodeID) -> None:
+        del self.routes[prefix]
+
+    def inject(self, packet: bytes) -> bool:
+        self.injected.append(packet)
+        return True
+
+
+def identity(node: NodeID, *prefixes: str) -> Identity:
+    parsed = tuple(ipaddress.ip_network(prefix) for prefix in prefixes)
+    return Identity("testnet", "node", node, parsed, None, False, int(node), 0.0, 1e12)
+
+
+def test_a_packet_waits_for_resolution_handshake_and_key_then_goes() -> None:
+    world = World()
+    world.overlay.on_no_route(packet4(), NOW)
+    assert world.asked == [TRUCK_ADDRESS] and not world.connects
+    world.overlay.on_resolved(TRUCK_ADDRESS, [TRUCK], NOW)
+    assert world.connects == [TRUCK]
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32", "192.168.8.0/24"))
+    assert not world.injected
+    world.overlay.on_send_ready(TRUCK)
+    assert world.injected == [packet4()]
+    assert world.routes == {
+        ipaddress.ip_network("10.77.0.9/32"): TRUCK,
+        ipaddress.ip_network("192.168.8.0/24"): TRUCK,
+    }
+
+
+def test_a_lying_switch_gets_no_packet_to_the_wrong_node() -> None:
+    world = World()
+    world.overlay.on_no_route(packet4(), NOW)
+    world.overlay.on_resolved(TRUCK_ADDRESS, [THIEF], NOW)
+    world.overlay.on_session_up(THIEF, identity(THIEF, "10.77.0.66/32"))
+    world.overlay.on_send_ready(THIEF)
+    assert world.injected == []
+    assert len(world.delivered) == 1  # the application hears of it
+    assert world.overlay.counters["address_not_proven"] == 1
+
+
+def test_nobody_and_unreachable_reach_the_application() -> None:
+    world = World()
+    world.overlay.on_no_route(packet4(), NOW)
+    world.overlay.on_resolved(TRUCK_ADDRESS, [], NOW)
+    world.overlay.on_no_route(packet4(), NOW)
+    world.overlay.on_resolved(TRUCK_ADDRESS, [TRUCK], NOW)
+    world.overlay.on_connect_failed(TRUCK)
+    assert len(world.delivered) == 2 and world.overlay.held == 0
+
+
+def test_an_address_resolved_while_the_session_is_up_goes_at_once() -> None:
+    world = World()
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32"))
+    world.overlay.on_send_ready(TRUCK)
+    world.overlay.on_no_route(packet4(), NOW)  # it raced the route
+    world.overlay.on_resolved(TRUCK_ADDRESS, [TRUCK], NOW)
+    assert world.injected == [packet4()] and not world.connects
+
+
+def test_without_a_key_packets_wait_and_a_session_that_ended_takes_its_routes() -> None:
+    world = World()
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32"))
+    world.overlay.on_no_key(TRUCK, packet4(), NOW)
+    assert world.connects == [TRUCK] and not world.injected
+    world.overlay.on_send_ready(TRUCK)
+    assert world.injected == [packet4()]
+    world.overlay.on_session_down(TRUCK)
+    assert world.routes == {} and world.peers == {}
+
+
+def test_a_certificate_that_shrank_takes_its_routes_back() -> None:
+    world = World()
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32", "192.168.8.0/24"))
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32"))
+    assert world.routes == {ipaddress.ip_network("10.77.0.9/32"): TRUCK}
+
+
+def test_our_own_address_never_starts_a_session_with_ourselves() -> None:
+    world = World()
+    world.overlay.on_no_route(packet4(), NOW)
+    world.overlay.on_resolved(TRUCK_ADDRESS, [ME], NOW)
+    assert not world.connects and len(world.delivered) == 1
