@@ -7,10 +7,10 @@ from ovng._fast.address cimport address, inner_source
 from ovng._fast.aead cimport aead_open_packet
 from ovng._fast.coalesce cimport coalesce_flush, coalesce_put
 from ovng._fast.frame cimport (
-    FRAME_BAD_LENGTH,
     FRAME_CLUSTER,
     FRAME_DATA,
     FRAME_HEADER,
+    FRAME_SHORT,
     FRAME_TAG,
     LOCATOR_SIZE,
     frame_header,
@@ -113,7 +113,7 @@ cdef void _receive(node_state* node, inbound_state* state, uint8_t index, int co
             _datagram(node, state, index, &message.source, message.data + offset, length)
             offset += length
         if message.length == 0:
-            state.drops[IN_FRAME - FRAME_BAD_LENGTH - 1] += 1
+            state.drops[IN_FRAME - FRAME_SHORT - 1] += 1
 
 
 cdef void _datagram(
@@ -152,7 +152,7 @@ cdef void _data(
     cdef uint8_t* packet = datagram + FRAME_HEADER
     cdef int verdict
     if length < FRAME_HEADER + FRAME_TAG:
-        state.drops[IN_FRAME - FRAME_BAD_LENGTH - 1] += 1
+        state.drops[IN_FRAME - FRAME_SHORT - 1] += 1
         return
     if header.flags & FRAME_CLUSTER:  # a salt would follow, and keys that this version does not have
         state.drops[IN_CLUSTER] += 1

@@ -38,7 +38,7 @@ cdef enum:
     ARENA = 1 << 20  # sealed datagrams of one flush
 
 # Kinds of ring records; their payloads.
-cdef enum event_kind:
+cdef enum:
     EVENT_CONTROL = 1  # path 1, locator 18, datagram
     EVENT_NO_ROUTE = 2  # packet
     EVENT_NO_KEY = 3  # peer 8 (machine order), packet
@@ -48,12 +48,12 @@ cdef enum event_kind:
     EVENT_HARD_LIMIT = 7  # the same
 
 # Drop counters. The first of each loop are the reasons of other modules: reason −1 is the base, −2 the next.
-cdef enum inbound_drop:
+cdef enum:
     IN_FRAME = 0
-    IN_REPLAY = 6
-    IN_AEAD = 9
-    IN_INNER = 13
-    IN_MISADDRESSED = 15
+    IN_REPLAY = 7
+    IN_AEAD = 10
+    IN_INNER = 14
+    IN_MISADDRESSED = 16
     IN_NO_SESSION
     IN_UNKNOWN_KEY
     IN_CLUSTER
@@ -61,7 +61,7 @@ cdef enum inbound_drop:
     IN_CONTROL_TOO_BIG
     IN_DROPS
 
-cdef enum outbound_drop:
+cdef enum:
     OUT_SEGMENT = 0
     OUT_LOCAL_NOISE = 6
     OUT_NO_PATH
@@ -90,6 +90,7 @@ cdef struct outbound_state:
     uint64_t bytes
     uint64_t reads
     uint64_t last_ms
+    int tun_error  # errno of the last read; 0: all is well
     uint64_t drops[OUT_DROPS]
     bucket events
     udp_sender sender

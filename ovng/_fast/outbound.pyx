@@ -1,6 +1,6 @@
 """See `outbound.pxd`."""
 
-from libc.errno cimport EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -58,7 +58,8 @@ cdef enum:
     BATCH_READS = 64
     BATCH_SUPERS = 2  # more would delay the first ones and fit the arena no better
     SUPER = 16384  # bytes from which a read counts as one
-    REFUSALS = 16  # GSO sends in a row before GSO is given up on a path
+    REFUSALS = 16  # flushes in a row with a refused GSO send before GSO is given up on a path
+    TUN_RETRY_MS = 200  # after a read error, which would make `poll` spin
 
 
 # Where the packets of one TUN read go. One look-up for all its segments.
@@ -74,11 +75,12 @@ cdef void outbound_run(node_state* node) noexcept nogil:
     cdef pollfd wanted[2]
     cdef bint more = False
     memset(wanted, 0, sizeof(wanted))
-    wanted[0].fd, wanted[0].events = node.tun_fd, POLLIN
+    wanted[0].events = POLLIN
     wanted[1].fd, wanted[1].events = node.outbound_wake, POLLIN
     while not flag_load(&node.stopping):
         if not more:
-            poll(wanted, 2, -1)
+            wanted[0].fd = node.tun_fd if out.tun_error == 0 else -1
+            poll(wanted, 2, -1 if out.tun_error == 0 else TUN_RETRY_MS)
             if wanted[1].revents:
                 ring_acknowledge(node.outbound_wake)
         epoch_enter(epoch)
@@ -129,7 +131,9 @@ cdef bint _read_tun(node_state* node, outbound_state* out) noexcept nogil:
         if size < 0:
             if errno == EINTR:
                 continue
-            return False  # EAGAIN; EBADFD when the interface was taken away: `poll` sleeps on
+            out.tun_error = 0 if errno == EAGAIN else errno  # EBADFD: the interface was taken away
+            return False
+        out.tun_error = 0
         out.reads += 1
         if <size_t> size < head:
             out.drops[OUT_SEGMENT - SEGMENT_TRUNCATED - 1] += 1

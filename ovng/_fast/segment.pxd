@@ -25,7 +25,7 @@ cdef enum:
 
     SEGMENT_MAX_HEADERS = 256  # IP with options or extensions, TCP with options
 
-cdef enum segment_reason:
+cdef enum:
     SEGMENT_TRUNCATED = -1  # headers reach beyond the packet
     SEGMENT_VERSION = -2  # neither IPv4 nor IPv6
     SEGMENT_LENGTH = -3  # the IP header tells another length

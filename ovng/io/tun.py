@@ -1,9 +1,9 @@
 """The TUN device: IP packets of this machine's applications, read and written by the data path.
 
 With `IFF_VNET_HDR` every packet carries a 10-byte virtio header in front. It lets the kernel hand over TCP and UDP
-super-packets of up to 64 KiB whose segmentation and checksums are still to be done (TSO, USO), and take the same from us.
-What the kernel refuses is given up in the order newest feature first. The device is not persistent: it disappears, with
-its addresses and routes, when the last descriptor closes. See Linux Documentation/networking/tuntap.rst.
+super-packets of up to 64 KiB whose segmentation and checksums are still to be done (TSO, USO), and take the same from
+us. What the kernel refuses is given up, newest feature first. The device is not persistent: it disappears, with its
+addresses and routes, when the last descriptor closes. See Linux Documentation/networking/tuntap.rst.
 """
 
 from __future__ import annotations
