@@ -1,0 +1,32 @@
+"""The system's libcrypto (OpenSSL 3.0 or newer), loaded at run time.
+
+Nothing is linked and no header is needed to build: the few functions used are declared here as OpenSSL documents
+them, and found by `dlopen`. Security updates come from the distribution. One struct of pointers serves the process;
+`crypto_functions()` is NULL before `load()`.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t
+
+
+cdef enum:
+    CRYPTO_CTRL_GET_TAG = 0x10  # EVP_CTRL_AEAD_GET_TAG
+    CRYPTO_CTRL_SET_TAG = 0x11  # EVP_CTRL_AEAD_SET_TAG
+
+cdef struct crypto_api:
+    unsigned long (*version_number)() noexcept nogil
+    const char* (*version_text)(int kind) noexcept nogil
+    void (*cleanse)(void* memory, size_t length) noexcept nogil
+    void (*clear_errors)() noexcept nogil
+    void* (*cipher_fetch)(void* library, const char* name, const char* properties) noexcept nogil
+    void (*cipher_free)(void* cipher) noexcept nogil
+    void* (*ctx_new)() noexcept nogil
+    void (*ctx_free)(void* ctx) noexcept nogil
+    int (*ctx_ctrl)(void* ctx, int command, int number, void* pointer) noexcept nogil
+    int (*init)(
+        void* ctx, const void* cipher, const uint8_t* key, const uint8_t* iv, int encrypt, const void* params
+    ) noexcept nogil
+    int (*update)(void* ctx, uint8_t* out, int* written, const uint8_t* data, int length) noexcept nogil
+    int (*final)(void* ctx, uint8_t* out, int* written) noexcept nogil
+
+cdef const crypto_api* crypto_functions() noexcept nogil

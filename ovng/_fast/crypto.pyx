@@ -1,0 +1,89 @@
+"""Finds libcrypto and its functions, once per process. See `crypto.pxd`."""
+
+from posix.dlfcn cimport RTLD_LOCAL, RTLD_NOW, dlclose, dlerror, dlopen, dlsym
+
+
+cdef extern from "cpu.h" nogil:
+    int ovng_cpu_has_aes()
+
+
+cdef enum:
+    OPENSSL_3 = 0x30000000
+
+SONAMES = ("libcrypto.so.4", "libcrypto.so.3")  # newest first
+
+cdef crypto_api _functions
+cdef bint _loaded = False
+_found = ""
+
+
+cdef const crypto_api* crypto_functions() noexcept nogil:
+    """The loaded functions, NULL before `load()`. Never changes afterwards."""
+    return &_functions if _loaded else NULL
+
+
+cdef void* _symbol(void* library, const char* name) except NULL:
+    cdef void* found = dlsym(library, name)
+    if found == NULL:
+        raise RuntimeError(f"libcrypto lacks {name.decode()}: OpenSSL 3.0 or newer is needed")
+    return found
+
+
+cdef crypto_api _resolve(void* library) except *:
+    cdef crypto_api api
+    api.version_number = <unsigned long (*)() noexcept nogil> _symbol(library, "OpenSSL_version_num")
+    if api.version_number() < OPENSSL_3:
+        raise RuntimeError(f"libcrypto {api.version_number():#x} is too old: OpenSSL 3.0 or newer is needed")
+    api.version_text = <const char* (*)(int) noexcept nogil> _symbol(library, "OpenSSL_version")
+    api.cleanse = <void (*)(void*, size_t) noexcept nogil> _symbol(library, "OPENSSL_cleanse")
+    api.clear_errors = <void (*)() noexcept nogil> _symbol(library, "ERR_clear_error")
+    api.cipher_fetch = <void* (*)(void*, const char*, const char*) noexcept nogil> _symbol(library, "EVP_CIPHER_fetch")
+    api.cipher_free = <void (*)(void*) noexcept nogil> _symbol(library, "EVP_CIPHER_free")
+    api.ctx_new = <void* (*)() noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_new")
+    api.ctx_free = <void (*)(void*) noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_free")
+    api.ctx_ctrl = <int (*)(void*, int, int, void*) noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_ctrl")
+    api.init = <int (*)(void*, const void*, const uint8_t*, const uint8_t*, int, const void*) noexcept nogil> _symbol(
+        library, "EVP_CipherInit_ex2"
+    )
+    api.update = <int (*)(void*, uint8_t*, int*, const uint8_t*, int) noexcept nogil> _symbol(
+        library, "EVP_CipherUpdate"
+    )
+    api.final = <int (*)(void*, uint8_t*, int*) noexcept nogil> _symbol(library, "EVP_CipherFinal_ex")
+    return api
+
+
+def load(path=None):
+    """Load libcrypto from `path`, or the newest of `SONAMES`; returns a line for people: version and file.
+
+    Later calls return the same line: the library never changes while the process lives.
+    Raises RuntimeError (one line) when it is missing, lacks a function, or is older than OpenSSL 3.0.
+    """
+    global _functions, _loaded, _found
+    cdef void* library = NULL
+    cdef bytes name
+    cdef const char* problem
+    if _loaded:
+        return _found
+    reasons = []
+    for candidate in (path,) if path is not None else SONAMES:
+        name = candidate.encode()
+        library = dlopen(name, RTLD_NOW | RTLD_LOCAL)
+        if library != NULL:
+            break
+        problem = dlerror()
+        reasons.append(problem.decode("utf-8", "replace") if problem != NULL else candidate)
+    if library == NULL:
+        raise RuntimeError(f"no libcrypto of OpenSSL 3.0 or newer: {'; '.join(reasons)}")
+    try:
+        _functions = _resolve(library)
+    except RuntimeError:
+        dlclose(library)
+        raise
+    _found = f"{_functions.version_text(0).decode()} ({candidate})"
+    _loaded = True
+    return _found
+
+
+def cpu_has_aes():
+    """True where the CPU has instructions for AES and GCM's multiplication."""
+    return bool(ovng_cpu_has_aes())

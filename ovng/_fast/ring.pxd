@@ -1,0 +1,26 @@
+"""Bounded byte ring from a fast loop to Python. The theory is in `ring.pyx`, the atomics are in `ring.h`."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+
+cdef extern from "ring.h" nogil:
+    cdef struct ring:
+        size_t capacity
+        int event_fd
+        uint64_t dropped  # records that found the ring full
+
+    ring* ring_create(size_t capacity, int event_fd)  # NULL: no memory
+    void ring_destroy(ring*)
+
+    # Producer. One record of two parts, either may be empty; 0, or -1 when full (counted).
+    int ring_put(ring*, uint32_t kind, const void* first, size_t first_length, const void* second, size_t second_length)
+
+    # Consumer.
+    void ring_acknowledge(int event_fd)  # before draining, never after; once for all rings that share the eventfd
+    long ring_peek(const ring*, uint32_t* kind)
+    void ring_take(ring*, void* target, size_t length)
+    void ring_signal(int event_fd)
+
+
+# Consumer, with the GIL: up to `limit` records as (kind, payload). What is left behind signals the eventfd again.
+cdef list ring_drain(ring* source, Py_ssize_t limit)

@@ -1,0 +1,221 @@
+"""UDP batches over real loopback sockets: splitting, segmentation, and errors that must not stop a loop."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from ovng._fast.udp import COUNTER_NAMES, Receiver, Sender, gso_limit
+from ovng.ids import Locator
+
+UDP_GRO = 104
+V4, V6 = ("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)
+
+
+def open_socket(host: str, family: int, *, gro: bool = True) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    if gro:
+        sock.setsockopt(socket.SOL_UDP, UDP_GRO, 1)
+    sock.bind((host, 0))
+    sock.setblocking(False)
+    return sock
+
+
+def locator(sock: socket.socket, host: str | None = None) -> bytes:
+    name = sock.getsockname()
+    return Locator.of(host or name[0], name[1]).packed()
+
+
+def collect(sock: socket.socket, receiver: Receiver, datagrams: int) -> list[tuple[bytes, int, bytes, bytes]]:
+    """Messages until `datagrams` of them have arrived."""
+    messages: list[tuple[bytes, int, bytes, bytes]] = []
+    while receiver.counters()["received"] < datagrams:
+        assert select.select([sock], [], [], 5.0)[0], f"only {receiver.counters()} arrived"
+        messages += receiver.receive()
+    return messages
+
+
+def split(messages: list[tuple[bytes, int, bytes, bytes]]) -> list[bytes]:
+    return [data[i : i + segment] for data, segment, _, _ in messages for i in range(0, max(len(data), 1), segment)]
+
+
+@pytest.fixture(params=[V4, V6], ids=["v4", "v6"])
+def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
+    left, right = open_socket(*request.param), open_socket(*request.param)
+    yield left, right
+    left.close()
+    right.close()
+
+
+def test_one_datagram_and_its_source(pair: tuple[socket.socket, socket.socket]) -> None:
+    left, right = pair
+    sender, receiver = Sender(left.fileno()), Receiver(right.fileno())
+    sender.queue(locator(right), b"hello")
+    assert sender.counters()["sent"] == 0, "nothing leaves before the flush"
+    sender.flush()
+    assert collect(right, receiver, 1) == [(b"hello", 5, locator(left), bytes(16))]
+    assert sender.counters()["sent"] == 1
+    assert sender.counters()["sent_bytes"] == 5
+    assert receiver.receive() == []
+
+
+def test_this_kernel_segments() -> None:
+    assert gso_limit() in (64, 128)
+
+
+def test_a_run_is_segmented_and_arrives_whole(pair: tuple[socket.socket, socket.socket]) -> None:
+    left, right = pair
+    sender, receiver = Sender(left.fileno()), Receiver(right.fileno())
+    datagrams = [bytes([i]) * 100 for i in range(40)] + [b"the last is shorter"]
+    sender.queue(locator(right), b"".join(datagrams), 100)
+    sender.flush()
+    messages = collect(right, receiver, 41)
+    assert split(messages) == datagrams
+    assert sender.counters()["sent_messages"] == 1
+    assert len(messages) == 1, "GRO hands the train over in one piece"
+
+
+@pytest.mark.parametrize(("segment", "count"), [(1, 500), (1400, 200), (9000, 30), (60000, 3), (100, 65)])
+def test_long_runs_are_cut_at_the_limits_of_the_kernel(
+    pair: tuple[socket.socket, socket.socket], segment: int, count: int
+) -> None:
+    """At most 64 datagrams and 65507 bytes in one message; segments above the path's MTU go singly."""
+    left, right = pair
+    sender, receiver = Sender(left.fileno(), 64), Receiver(right.fileno())
+    datagrams = [bytes([i % 256]) * segment for i in range(count)]
+    sender.queue(locator(right), b"".join(datagrams), segment)
+    sender.flush()
+    assert split(collect(right, receiver, count)) == datagrams
+    counters = sender.counters()
+    assert counters["sent"] == count
+    assert counters["sent_messages"] == -(-count // min(64, 65507 // segment))
+
+
+def test_without_segmentation_every_datagram_is_its_own_message(pair: tuple[socket.socket, socket.socket]) -> None:
+    left, right = pair
+    sender, receiver = Sender(left.fileno(), 1), Receiver(right.fileno(), 64)
+    sender.queue(locator(right), b"ab" * 10 + b"c", 2)
+    sender.flush()
+    assert split(collect(right, receiver, 11)) == [b"ab"] * 10 + [b"c"]
+    assert sender.counters()["sent_messages"] == 11
+
+
+def test_more_messages_than_one_batch_holds(pair: tuple[socket.socket, socket.socket]) -> None:
+    left, right = pair
+    sender, receiver = Sender(left.fileno()), Receiver(right.fileno())
+    for i in range(1500):
+        sender.queue(locator(right), i.to_bytes(2, "big"))
+    sender.flush()
+    assert split(collect(right, receiver, 1500)) == [i.to_bytes(2, "big") for i in range(1500)]
+
+
+def test_an_empty_datagram_is_received_and_harmless(pair: tuple[socket.socket, socket.socket]) -> None:
+    left, right = pair
+    receiver = Receiver(right.fileno())
+    left.sendto(b"", right.getsockname())
+    left.sendto(b"next", right.getsockname())
+    assert [data for data, _, _, _ in collect(right, receiver, 2)] == [b"", b"next"]
+
+
+def test_the_largest_datagram(pair: tuple[socket.socket, socket.socket]) -> None:
+    left, right = pair
+    sender, receiver = Sender(left.fileno()), Receiver(right.fileno())
+    sender.queue(locator(right), b"z" * 65507)
+    sender.queue(locator(right), b"z" * 65508)
+    sender.flush()
+    assert collect(right, receiver, 1)[0][0] == b"z" * 65507
+    assert sender.counters()["send_too_big"] == 1
+
+
+def test_dual_stack_speaks_mapped_ipv4() -> None:
+    both, v4 = open_socket("::", socket.AF_INET6), open_socket(*V4)
+    both.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    try:
+        Sender(v4.fileno()).flush()
+        v4.sendto(b"in", ("127.0.0.1", both.getsockname()[1]))
+        ((data, _, source, local),) = collect(both, Receiver(both.fileno()), 1)
+        assert (data, source) == (b"in", locator(v4))
+        assert local == Locator.of("127.0.0.1", 0).address
+        sender = Sender(both.fileno())
+        sender.queue(source, b"out")
+        sender.flush()
+        assert collect(v4, Receiver(v4.fileno()), 1)[0][0] == b"out"
+    finally:
+        both.close()
+        v4.close()
+
+
+def test_what_cannot_be_sent_is_counted_and_the_rest_leaves() -> None:
+    left, right = open_socket(*V4), open_socket(*V4)
+    try:
+        sender = Sender(left.fileno())
+        sender.queue(Locator.of("2001:db8::1", 9).packed(), b"an IPv4 socket cannot")
+        sender.queue(Locator.of("255.255.255.255", 9).packed(), b"broadcast is not permitted")
+        sender.queue(locator(right), b"this one can")
+        sender.flush()
+        assert collect(right, Receiver(right.fileno()), 1)[0][0] == b"this one can"
+        counters = sender.counters()
+        assert (counters["send_unreachable"], counters["send_refused"], counters["sent"]) == (1, 1, 1)
+    finally:
+        left.close()
+        right.close()
+
+
+def test_an_icmp_error_on_a_connected_socket_is_passed_over() -> None:
+    left, right = open_socket(*V4), open_socket(*V4)
+    try:
+        left.connect(right.getsockname())
+        right_name = right.getsockname()
+        right.close()
+        left.send(b"to a closed port")
+        assert select.select([left], [], [], 5.0)[0], "ECONNREFUSED is pending"
+        receiver = Receiver(left.fileno())
+        assert receiver.receive() == []
+        assert receiver.counters()["receive_errors"] == 1
+        right = open_socket(*V4)
+        right.close()
+        right = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        right.bind(right_name)
+        right.sendto(b"alive", left.getsockname())
+        assert collect(left, receiver, 1)[0][0] == b"alive"
+    finally:
+        left.close()
+        right.close()
+
+
+def test_a_closed_socket_is_an_error_and_not_a_loop() -> None:
+    sock = open_socket(*V4)
+    receiver = Receiver(sock.fileno())
+    sock.close()
+    with pytest.raises(OSError, match="receive"):
+        receiver.receive()
+
+
+@pytest.mark.parametrize("bad", [b"", bytes(17), bytes(19)])
+def test_a_locator_has_18_bytes(bad: bytes) -> None:
+    sock = open_socket(*V4)
+    try:
+        with pytest.raises(ValueError, match="18 bytes"):
+            Sender(sock.fileno()).queue(bad, b"x")
+    finally:
+        sock.close()
+
+
+@pytest.mark.parametrize("size", [0, 1025])
+def test_a_batch_has_bounds(size: int) -> None:
+    with pytest.raises(ValueError, match="batch"):
+        Receiver(0, size)
+
+
+def test_counters_have_names() -> None:
+    assert len(set(COUNTER_NAMES)) == len(COUNTER_NAMES)
+    sock = open_socket(*V4)
+    try:
+        assert tuple(Receiver(sock.fileno()).counters()) == COUNTER_NAMES
+        assert set(Sender(sock.fileno()).counters().values()) == {0}
+    finally:
+        sock.close()
