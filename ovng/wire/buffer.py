@@ -1,8 +1,8 @@
 """Bounded reader and writer: the only code that slices network bytes.
 
-Integers are unsigned and big-endian. A `Reader` never looks past its data: whatever is missing is
-`Malformed("truncated")`, whatever is left at `end()` is `Malformed("trailing")`. Values that do not fit a `Writer` field
-are a mistake of ours and raise OverflowError.
+Integers are unsigned and big-endian. A `Reader` never looks past its data: what is missing is `Malformed("truncated")`,
+what is left at `end()` is `Malformed("trailing")`. Values that do not fit a `Writer` field are a mistake of ours and
+raise OverflowError.
 """
 
 from __future__ import annotations

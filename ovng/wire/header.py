@@ -52,7 +52,8 @@ class Header(NamedTuple):
 def parse_header(datagram: bytes) -> Header:
     """Read and check the header of a whole datagram.
 
-    Raises Malformed: too_short, too_long, version (the sender is newer or no ovng at all), type, flags, src_zero, src_is_dst.
+    Raises Malformed: too_short, too_long, version (the sender is newer, or no ovng at all), type, flags, src_zero,
+    src_is_dst.
     """
     if len(datagram) < HEADER_SIZE:
         raise Malformed("too_short")

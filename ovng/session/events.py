@@ -1,0 +1,177 @@
+"""What a session manager tells its owner. Drained by `SessionManager.events()`, in the order in which they happened.
+
+Key material is in no repr. Key IDs are 0 … 255; a receive key is found by (peer, key ID).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ovng.ids import NodeID
+from ovng.pki.identity import Identity
+from ovng.wire.inner import Attach, Grant
+
+AttemptRef = tuple[NodeID, int]
+"""Names one handshake at the Switch: the node's ID and the attempt ID it chose."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstallReceive:
+    """Packets from `peer` under `key_id` open with this: `cipher` (PROTOCOL 2), `key` 32 bytes, `iv` 12 bytes."""
+
+    peer: NodeID
+    key_id: int
+    cipher: int
+    key: bytes = field(repr=False)
+    iv: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InstallSend:
+    """Packets to `peer` are sealed with this from now on, numbers from 1; it replaces what was there."""
+
+    peer: NodeID
+    key_id: int
+    cipher: int
+    key: bytes = field(repr=False)
+    iv: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RetireReceive:
+    """Forget this receive key."""
+
+    peer: NodeID
+    key_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetireSend:
+    """Forget the send key of `peer`; traffic to it waits."""
+
+    peer: NodeID
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUp:
+    """A session, or a further generation of one, is ready both ways. `identity` is proved and may differ from that of
+    the generation before."""
+
+    peer: NodeID
+    session_id: int
+    generation: int
+    identity: Identity
+    cipher: int
+    group: str
+    initiator: bool
+    handshake_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDown:
+    """The session is gone and its keys are retired. `reason`: lower_snake; `text`: what the peer said, or empty."""
+
+    peer: NodeID
+    reason: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectFailed:
+    """There is no session with `peer` and none is coming until `connect()` is called again. `reason` as SessionDown;
+    `detail`: for people."""
+
+    peer: NodeID
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRequested:
+    """At the Switch: a proved node asks for an attachment; answer with `SessionManager.grant(ref, …)`. `context`: what
+    came with its latest datagram (the packed locator)."""
+
+    ref: AttemptRef
+    identity: Identity
+    request: Attach
+    context: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AttachSettled:
+    """At the Switch: the node holds the GRANT, these masters (32 bytes each) are shared, its TLS object is gone."""
+
+    ref: AttemptRef
+    node_id: NodeID
+    report_master: bytes = field(repr=False)
+    private_master: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """At a node: the Switch granted the attachment."""
+
+    switch_id: NodeID
+    grant: Grant
+    report_master: bytes = field(repr=False)
+    private_master: bytes = field(repr=False)
+    group: str
+    handshake_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttachFailed:
+    """At a node: one try has failed. Unless `final` (the Switch refused: superseded, revoked) the next follows by
+    itself, after `retry_seconds`."""
+
+    reason: str
+    detail: str = ""
+    retry_seconds: float = 0.0
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CrlChanged:
+    """A peer passed on a newer revocation list; it is proved and in force. Sessions it revokes are being ended."""
+
+    number: int
+    der: bytes = field(repr=False)
+
+
+Event = (
+    InstallReceive
+    | InstallSend
+    | RetireReceive
+    | RetireSend
+    | SessionUp
+    | SessionDown
+    | ConnectFailed
+    | AttachRequested
+    | AttachSettled
+    | Attached
+    | AttachFailed
+    | CrlChanged
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One session for status. Ages in seconds on the boot clock; RTTs in seconds, None when not measured."""
+
+    peer: NodeID
+    session_id: int
+    generation: int
+    age: float
+    key_age: float
+    cipher: int
+    tls_cipher: str
+    group: str
+    initiator: bool
+    handshake_seconds: float
+    srtt: float | None
+    """Of the reliable stream under TLS, smoothed (RFC 6298)."""
+    ping_rtt: float | None
+    """Of the last `ping()` answered."""
+    has_keys: bool
+    """False when the keys reached their greatest age and traffic waits for new ones."""
+    identity: Identity

@@ -1,0 +1,122 @@
+"""Payloads of CONTROL datagrams (PROTOCOL 3): the cookie round trip, and the pieces of a reliable stream.
+
+    kind 1 ‖ attempt ID 8 ‖ HELLO:    16 zero bytes
+                            COOKIE:   cookie 16
+                            STREAM_I: cookie 16, stream part      (initiator → responder)
+                            STREAM_R: stream part                 (responder → initiator)
+
+    stream part = message number 4 ‖ cumulative 4 ‖ selective 4 ‖ flags 2 ‖ length 2 ‖ piece
+
+HELLO carries as many bytes as COOKIE, so that no answer is larger than what asked for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from ovng.errors import Malformed
+from ovng.limits import COOKIE_SIZE, STREAM_PIECE
+from ovng.wire.buffer import Reader, Writer
+
+
+class ControlKind(IntEnum):
+    """First byte of a CONTROL payload."""
+
+    HELLO = 1
+    COOKIE = 2
+    STREAM_I = 3
+    STREAM_R = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Asks for a cookie."""
+
+    attempt: int
+
+    def pack(self) -> bytes:
+        return Writer().u8(ControlKind.HELLO).u64(self.attempt).put(bytes(COOKIE_SIZE)).bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """Gives a cookie. The responder keeps nothing."""
+
+    attempt: int
+    cookie: bytes
+
+    def pack(self) -> bytes:
+        return Writer().u8(ControlKind.COOKIE).u64(self.attempt).put(self.cookie).bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPart:
+    """One numbered piece (0 … 1100 bytes) of a TLS stream, with acknowledgements of the other direction.
+
+    `number` 0 is an acknowledgement only. Bit i of `selective` says that message `cumulative` + 1 + i has arrived.
+    """
+
+    number: int
+    cumulative: int
+    selective: int
+    piece: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream part of one attempt. The initiator shows its cookie each time; the responder has none (None)."""
+
+    attempt: int
+    part: StreamPart
+    cookie: bytes | None = field(default=None, repr=False)
+
+    @property
+    def from_initiator(self) -> bool:
+        """True for STREAM_I."""
+        return self.cookie is not None
+
+    def pack(self) -> bytes:
+        kind = ControlKind.STREAM_R if self.cookie is None else ControlKind.STREAM_I
+        writer = Writer().u8(kind).u64(self.attempt).put(self.cookie or b"")
+        writer.u32(self.part.number).u32(self.part.cumulative).u32(self.part.selective)
+        return writer.u16(0).u16(len(self.part.piece)).put(self.part.piece).bytes()
+
+
+Control = Hello | Cookie | Stream
+
+
+def parse_control(payload: bytes) -> Control:
+    """Read a CONTROL payload (what follows the datagram's header).
+
+    Raises Malformed: truncated, trailing, control_kind, hello_padding, stream_flags, piece_length (above 1100, none
+    under a number, or some under number 0).
+    """
+    reader = Reader(payload)
+    try:
+        kind = ControlKind(reader.u8())
+    except ValueError:
+        raise Malformed("control_kind") from None
+    attempt = reader.u64()
+    message: Control
+    if kind is ControlKind.HELLO:
+        if any(reader.take(COOKIE_SIZE)):
+            raise Malformed("hello_padding")
+        message = Hello(attempt)
+    elif kind is ControlKind.COOKIE:
+        message = Cookie(attempt, reader.take(COOKIE_SIZE))
+    else:
+        cookie = reader.take(COOKIE_SIZE) if kind is ControlKind.STREAM_I else None
+        message = Stream(attempt, _pull_part(reader), cookie)
+    reader.end()
+    return message
+
+
+def _pull_part(reader: Reader) -> StreamPart:
+    number, cumulative, selective = reader.u32(), reader.u32(), reader.u32()
+    if reader.u16() != 0:
+        raise Malformed("stream_flags")
+    length = reader.u16()
+    if length > STREAM_PIECE or (number == 0) != (length == 0):
+        raise Malformed("piece_length")
+    return StreamPart(number, cumulative, selective, reader.take(length))
