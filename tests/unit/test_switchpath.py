@@ -521,18 +521,39 @@ def test_forwarding_goes_on_while_python_holds_the_interpreter() -> None:
             assert process.wait(30) == 0
 
 
-def test_the_budget_binds_only_while_others_wait() -> None:
-    """A source of very many destinations, alone: everything is forwarded, also when batches are full."""
-    with world(capacity=8192) as w:
+def spread(w: World, node: FakeNode) -> None:
+    """64 IDs that all live at one node's locator: whoever sends to them makes a run of each datagram."""
+    for i in range(64):
+        w.table.put(node.id + i, b"")
+        w.table.set_locators(node.id + i, [node.locator.packed(), None, None, None], 0, -1, 0)
+
+
+def test_the_budget_binds_nobody_who_is_alone() -> None:
+    with world() as w:
         a, b = w.node(A), w.node(B)
-        for i in range(1, 64):
-            w.table.put(B + i, b"")
-            w.table.set_locators(B + i, [b.locator.packed(), None, None, None], 0, -1, 0)
+        spread(w, b)
         for turn in range(100):
             a.send_train([header(B + i, A, number=turn) for i in range(64)])
-        got = b.receive(6400)
-        assert len(set(got)) == 6400
+        assert len(set(b.receive(6400))) == 6400
         assert w.drops() == {}
+
+
+def test_one_source_has_a_bounded_share_of_a_full_batch() -> None:
+    w = World()
+    try:
+        a, b, c = w.node(A), w.node(B), w.node(C)
+        spread(w, b)
+        sent = [c.send(A, bytes(500))]
+        for turn in range(14):
+            a.send_train([header(B + i, A, number=turn) for i in range(64)])
+        sent.append(c.send(A, bytes(500)))
+        w.path.start()  # 16 messages wait: one full batch
+        assert a.receive(2) == sent
+        w.wait_count("drop_source_budget", 14 * 64 - 512)
+        assert w.drops() == {"drop_source_budget": 14 * 64 - 512}
+        assert len(set(b.receive(512))) == 512
+    finally:
+        w.close()
 
 
 # -- Life
@@ -551,7 +572,7 @@ def test_stop_is_prompt_and_may_be_said_twice() -> None:
 
 
 def test_stop_without_start() -> None:
-    World().path.stop()
+    World().close()
 
 
 def test_everything_is_given_back() -> None:
