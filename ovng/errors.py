@@ -47,3 +47,7 @@ class IdentityError(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason, self.detail = reason, detail
         super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
+class TableFull(Exception):
+    """The Switch's table holds as many nodes as it was made for; the caller refuses the newcomer."""

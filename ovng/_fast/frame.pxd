@@ -34,12 +34,13 @@ cdef enum:
     FRAME_FLAGS = FRAME_DUP | FRAME_CLUSTER  # all that this version knows
 
 cdef enum frame_reason:
-    FRAME_BAD_LENGTH = -1
-    FRAME_BAD_VERSION = -2
-    FRAME_BAD_TYPE = -3
-    FRAME_BAD_FLAGS = -4
-    FRAME_SOURCE_ZERO = -5
-    FRAME_SOURCE_IS_DESTINATION = -6
+    FRAME_SHORT = -1
+    FRAME_LONG = -2
+    FRAME_BAD_VERSION = -3
+    FRAME_BAD_TYPE = -4
+    FRAME_BAD_FLAGS = -5
+    FRAME_SOURCE_ZERO = -6
+    FRAME_SOURCE_IS_DESTINATION = -7
 
 cdef struct frame_header:
     uint8_t type
@@ -114,8 +115,10 @@ cdef inline uint64_t frame_number(const uint8_t* packet) noexcept nogil:
 cdef inline int frame_check(const uint8_t* packet, size_t length) noexcept nogil:
     """The type (1 … 4) of a datagram whose header follows the protocol, else a negative `frame_reason`."""
     cdef uint64_t source
-    if length < FRAME_HEADER or length > FRAME_MAX:
-        return FRAME_BAD_LENGTH
+    if length < FRAME_HEADER:
+        return FRAME_SHORT
+    if length > FRAME_MAX:
+        return FRAME_LONG
     if packet[0] >> 4 != FRAME_VERSION:
         return FRAME_BAD_VERSION
     if not FRAME_DATA <= frame_type(packet) <= FRAME_PRIVATE:

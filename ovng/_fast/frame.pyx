@@ -2,13 +2,15 @@
 
 from cpython.bytes cimport PyBytes_AsString
 
+# The names `wire.header.parse_header` gives the same faults.
 DROP_NAMES = {
-    FRAME_BAD_LENGTH: "header_length",
-    FRAME_BAD_VERSION: "header_version",
-    FRAME_BAD_TYPE: "header_type",
-    FRAME_BAD_FLAGS: "header_flags",
-    FRAME_SOURCE_ZERO: "source_zero",
-    FRAME_SOURCE_IS_DESTINATION: "source_is_destination",
+    FRAME_SHORT: "too_short",
+    FRAME_LONG: "too_long",
+    FRAME_BAD_VERSION: "version",
+    FRAME_BAD_TYPE: "type",
+    FRAME_BAD_FLAGS: "flags",
+    FRAME_SOURCE_ZERO: "src_zero",
+    FRAME_SOURCE_IS_DESTINATION: "src_is_dst",
 }
 
 

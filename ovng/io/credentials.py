@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from ovng.errors import SystemProblem
+from ovng.clock import now
+from ovng.config.profile import Profile, SwitchProfile, crl_from_file, load_profile, make_trust
+from ovng.errors import ConfigError, SystemProblem
+from ovng.pki.trust import Trust
 
 _MFD_NOEXEC_SEAL = 0x8  # Linux 6.3; hardened machines (vm.memfd_noexec=2) insist on it
 
@@ -37,3 +41,18 @@ def _memfd() -> int:
         return os.memfd_create("ovng", os.MFD_CLOEXEC | _MFD_NOEXEC_SEAL)
     except OSError:
         return os.memfd_create("ovng", os.MFD_CLOEXEC)
+
+
+def read_profile(path: Path | str) -> Profile:
+    """Load a profile by today's date. Raises ConfigError."""
+    return load_profile(path, load=memfd_path, wall=now().wall)
+
+
+def trust_of(profile: Profile) -> Trust:
+    """The Trust of a profile; a Switch's holds the list in its CRL file. Raises ConfigError."""
+    crl = crl_from_file(profile.crl_file) if isinstance(profile, SwitchProfile) else None
+    trust = make_trust(profile, memfd_path, crl)
+    if crl is not None and trust.crl_der is None:
+        assert isinstance(profile, SwitchProfile)
+        raise ConfigError("is not a revocation list of this network's CA", file=str(profile.crl_file))
+    return trust

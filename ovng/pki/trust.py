@@ -43,8 +43,8 @@ _DAY = 86_400.0
 class Trust:
     """The credentials of one node or Switch, and its judgement of others. Not thread-safe.
 
-    `ca`, `certificate` and `key` are PEM; `crl` is DER. Raises ConfigError when they do not belong together, or the
-    certificate is not one of `network`. A held CRL that does not prove itself is left out and counted in `refused`.
+    `ca`, `certificate` and `key` are PEM; `crl` is DER. Raises ConfigError, worded as of the certificate, when they do
+    not belong together or are not of `network`. A CRL that does not prove itself is left out and counted in `refused`.
     """
 
     def __init__(
@@ -56,10 +56,9 @@ class Trust:
         self._ca, self._chain, self._load = ca.strip() + b"\n", certificate.strip() + b"\n" + key.strip() + b"\n", load
         self._crl: CrlFacts | None = None
         self._crl_der: bytes | None = None
-        self._contexts = self._make_contexts(None)
         self.ca_public_key = _ca_public_key(ca)
         """DER SubjectPublicKeyInfo of the CA."""
-        self.identity = self._own_identity()
+        self._contexts, self.identity = self._meet_ourselves()
         self.signed_date = self.identity.not_before
         """The newest date (seconds since 1970) that has passed for certain, because the CA signed it."""
         if crl is not None:
@@ -93,7 +92,7 @@ class Trust:
         if self.is_revoked(identity.serial):
             raise IdentityError("revoked", str(identity.id))
         if identity.not_after < max(wall, self.signed_date):
-            raise IdentityError("expired", f"{identity.id} on {_day(identity.not_after)}")
+            raise IdentityError("expired", f"{identity.id} on {day(identity.not_after)}")
         return identity
 
     # -- Revocation
@@ -151,7 +150,7 @@ class Trust:
         if wall >= self.signed_date - CLOCK_TOLERANCE:
             return None
         return (
-            f"this machine's clock is wrong: it says {_day(wall)}, but it is {_day(self.signed_date)} or later;"
+            f"this machine's clock is wrong: it says {day(wall)}, but it is {day(self.signed_date)} or later;"
             " set it (NTP), connections work meanwhile"
         )
 
@@ -160,7 +159,7 @@ class Trust:
         left = self.identity.not_after - max(wall, self.signed_date)
         if left > CERTIFICATE_WARN_DAYS * _DAY:
             return None
-        when = f"ended on {_day(self.identity.not_after)}" if left < 0 else f"ends in {int(left // _DAY)} days"
+        when = f"ended on {day(self.identity.not_after)}" if left < 0 else f"ends in {int(left // _DAY)} days"
         return f"this {self.identity.kind}'s certificate {when}: run `ovng ca renew` on the CA's machine"
 
     def crl_warning(self, wall: float) -> str | None:
@@ -168,8 +167,8 @@ class Trust:
         if self._crl is None or self._crl.next_update is None or self._crl.next_update >= max(wall, self.signed_date):
             return None
         return (
-            f"the revocation list (number {self._crl.number}) is out of date since {_day(self._crl.next_update)}:"
-            " run `ovng ca renew` or `ovng ca revoke` on the CA's machine and give the new crl.der to the Switch"
+            f"the revocation list (number {self._crl.number}) is out of date since {day(self._crl.next_update)}:"
+            " run `ovng ca crl` on the CA's machine and give the new crl.der to the Switch"
         )
 
     def warnings(self, wall: float) -> list[str]:
@@ -198,25 +197,26 @@ class Trust:
         context.options |= ssl.OP_NO_TICKET
         context.set_alpn_protocols([ALPN])
         with self._load(self._chain) as path:
-            context.load_cert_chain(path)
+            context.load_cert_chain(path, password="")  # OpenSSL would ask the terminal for one
         with self._load(self._ca + (_crl_pem(crl) if crl else b"")) as path:
             context.load_verify_locations(cafile=path)
         if crl:
             context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
         return context
 
-    def _own_identity(self) -> Identity:
-        """Our certificate as others will see it: by a handshake with ourselves."""
+    def _meet_ourselves(self) -> tuple[tuple[ssl.SSLContext, ssl.SSLContext], Identity]:
+        """The first contexts, and our certificate as others will see it: by a handshake with ourselves."""
         try:
-            client = _handshake(*self._contexts)
+            contexts = self._make_contexts(None)
+            return contexts, _peer_identity(_handshake(*contexts), self.network)
         except ssl.SSLCertVerificationError as error:
-            raise ConfigError(f"the certificate is not good under the CA's: {error.verify_message}") from None
+            raise ConfigError(f"is not signed by this CA ({error.verify_message})") from None
         except ssl.SSLError as error:
-            raise ConfigError(f"certificate and key do not work: {error.reason or error}") from None
-        try:
-            return _peer_identity(client, self.network)
+            if error.reason == "KEY_VALUES_MISMATCH":
+                raise ConfigError("does not belong to this private key") from None
+            raise ConfigError(f"cannot be used with this key and CA ({error.reason or error})") from None
         except IdentityError as error:
-            raise ConfigError(f"not a certificate of network {self.network!r}: {error}") from None
+            raise ConfigError(f"is not one of network {self.network!r} ({error})") from None
 
 
 def _handshake(client_context: ssl.SSLContext, server_context: ssl.SSLContext) -> ssl.SSLObject:
@@ -258,7 +258,8 @@ def _crl_pem(der: bytes) -> bytes:
     return b"-----BEGIN X509 CRL-----\n" + base64.encodebytes(der) + b"-----END X509 CRL-----\n"
 
 
-def _day(seconds: float) -> str:
+def day(seconds: float) -> str:
+    """A date for people, UTC; any number is accepted."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
     except (ValueError, OverflowError, OSError):

@@ -1,0 +1,320 @@
+"""The one file a node or a Switch starts from (`NAME.ovng`, YAML): what may stand in it, and what it then is.
+
+`load_profile` is the only way in. Each fault is a ConfigError that names file, line and key; a profile that comes out
+is complete and belongs together: key and certificate match, the CA signed them, the addresses are in the certificate.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TypeVar
+
+from ovng import limits
+from ovng.config.values import (
+    Endpoint,
+    parse_address,
+    parse_endpoint,
+    parse_interface,
+    parse_name,
+    parse_network,
+    parse_node_id,
+    parse_pem,
+    parse_prefix,
+    parse_unicast_prefix,
+    pem_to_der,
+)
+from ovng.config.yamlfile import Section, Value, parse_yaml, read_private_file
+from ovng.errors import ConfigError, Malformed
+from ovng.ids import IPAddress, NodeID, Prefix
+from ovng.pki.der import parse_certificate, parse_crl
+from ovng.pki.identity import Identity, Kind
+from ovng.pki.trust import Load, Trust, day
+
+T = TypeVar("T")
+
+PROFILE_VERSION = 1
+MAX_INNER_MTU = limits.MAX_DATAGRAM - limits.HEADER_SIZE - limits.TAG_SIZE
+MAX_NODES = 1 << 24
+LOG_LEVELS = ("debug", "info", "warning", "error")
+ACCEPT_ROUTES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
+"""RFC 1918 and RFC 4193: what is private."""
+_LIST_MAX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a profile carries to prove itself and check others."""
+
+    ca: bytes
+    """PEM."""
+    certificate: bytes
+    """PEM."""
+    key: bytes = field(repr=False)
+    """PEM, PKCS #8."""
+    crl: bytes | None
+    """DER; not yet proven."""
+
+
+@dataclass(frozen=True, slots=True)
+class OffloadSettings:
+    """What may be tried. Off only to find a fault in a driver: what is missing is given up by itself."""
+
+    vnet_hdr: bool = True
+    """Packets in and out of the TUN device with the kernel's offload header."""
+    tso: bool = True
+    """TCP super-packets from and to the TUN device; needs vnet_hdr."""
+    uso: bool = True
+    """UDP super-packets from and to the TUN device; needs vnet_hdr."""
+    gso: bool = True
+    """Many datagrams in one send (UDP_SEGMENT)."""
+    gro: bool = True
+    """Many datagrams in one receive (UDP_GRO)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProfile:
+    """A node's profile. Seconds and bytes throughout."""
+
+    path: Path
+    name: str
+    network: str
+    switch: tuple[Endpoint, ...]
+    """Where the Switch may be reached, best first."""
+    addresses: tuple[IPAddress, ...]
+    network_prefixes: tuple[Prefix, ...]
+    routes: tuple[Prefix, ...]
+    """Served behind this node; in its certificate."""
+    accept_routes: tuple[Prefix, ...]
+    exit: tuple[NodeID, ...]
+    """Nodes from which a default route is believed."""
+    interface: str
+    mtu: int
+    keepalive: int
+    forward: bool
+    """May set ip_forward."""
+    rekey_seconds: int
+    port: int
+    """Local UDP port; 0 lets the kernel choose."""
+    libcrypto: str | None
+    offloads: OffloadSettings
+    log_level: str
+    credentials: Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchProfile:
+    """A Switch's profile."""
+
+    path: Path
+    name: str
+    network: str
+    network_prefixes: tuple[Prefix, ...]
+    listen: tuple[Endpoint, ...]
+    workers: int
+    max_nodes: int
+    state_dir: Path
+    crl_file: Path
+    """DER; may be missing."""
+    libcrypto: str | None
+    offloads: OffloadSettings
+    log_level: str
+    credentials: Credentials
+
+
+Profile = NodeProfile | SwitchProfile
+
+
+def load_profile(path: Path | str, *, load: Load, wall: float) -> Profile:
+    """Read, check and prove a profile. `load` as in `Trust`; `wall` is the clock. Raises ConfigError."""
+    path = Path(path)
+    return parse_profile(read_private_file(path), path, load=load, wall=wall)
+
+
+def parse_profile(data: bytes, path: Path, *, load: Load, wall: float) -> Profile:
+    """As `load_profile`, from bytes that were at `path`. Raises ConfigError."""
+    section = parse_yaml(data, str(path))
+    version = section.need("ovng")
+    if version.integer(0, 1 << 32) != PROFILE_VERSION:
+        version.fail(f"this profile is of version {version.text()}, this ovng reads version {PROFILE_VERSION}")
+    kind = section.need("kind").choice(("node", "switch"))
+    profile = _node(section, path) if kind == "node" else _switch(section, path)
+    identity = _prove(section, profile, load, wall)
+    if isinstance(profile, NodeProfile):
+        _check_claims(section, "addresses", list(map(ipaddress.ip_network, profile.addresses)), identity)
+        _check_claims(section, "routes", list(profile.routes), identity)
+    return profile
+
+
+def make_trust(profile: Profile, load: Load, crl: bytes | None = None) -> Trust:
+    """The Trust of a loaded profile, with its own or the given CRL (DER). Raises ConfigError."""
+    held = profile.credentials
+    return Trust(profile.network, held.ca, held.certificate, held.key, load, crl if crl is not None else held.crl)
+
+
+# -- The two kinds
+
+
+def _node(section: Section, path: Path) -> NodeProfile:
+    section.only(_keys(NodeProfile))
+    return NodeProfile(
+        path=path,
+        name=section.need("name").map(parse_name),
+        network=section.need("network").map(parse_network),
+        switch=_list(section, "switch", parse_endpoint, least=1, most=16),
+        addresses=_list(section, "addresses", parse_address, least=1, most=16),
+        network_prefixes=_list(section, "network_prefixes", parse_unicast_prefix, least=1),
+        routes=_list(section, "routes", parse_prefix),
+        accept_routes=_list(section, "accept_routes", parse_unicast_prefix, default=ACCEPT_ROUTES),
+        exit=_list(section, "exit", parse_node_id, most=16),
+        interface=_optional(section, "interface", lambda value: value.map(parse_interface), "ovng0"),
+        mtu=_integer(section, "mtu", limits.MIN_TUN_MTU, MAX_INNER_MTU, limits.DEFAULT_TUN_MTU),
+        keepalive=_integer(section, "keepalive", limits.KEEPALIVE_MIN, limits.KEEPALIVE_MAX, limits.KEEPALIVE_DEFAULT),
+        forward=_optional(section, "forward", Value.boolean, False),
+        rekey_seconds=_integer(section, "rekey_seconds", 1, 86_400, int(limits.REKEY_SECONDS)),
+        port=_integer(section, "port", 0, 65_535, 0),
+        libcrypto=_optional(section, "libcrypto", _absolute, None),
+        offloads=_optional(section, "offloads", _offloads, OffloadSettings()),
+        log_level=_optional(section, "log_level", lambda value: value.choice(LOG_LEVELS), "info"),
+        credentials=_credentials(section),
+    )
+
+
+def _switch(section: Section, path: Path) -> SwitchProfile:
+    section.only(_keys(SwitchProfile))
+    return SwitchProfile(
+        path=path,
+        name=section.need("name").map(parse_name),
+        network=section.need("network").map(parse_network),
+        network_prefixes=_list(section, "network_prefixes", parse_unicast_prefix),
+        listen=_list(section, "listen", parse_endpoint, most=16, default=(Endpoint("::", 5140),)),
+        workers=_integer(section, "workers", 1, 256, 1),
+        max_nodes=_integer(section, "max_nodes", 1, MAX_NODES, 1 << 20),
+        state_dir=path.parent / _optional(section, "state_dir", Value.text, "state"),
+        crl_file=path.parent / _optional(section, "crl_file", Value.text, "crl.der"),
+        libcrypto=_optional(section, "libcrypto", _absolute, None),
+        offloads=_optional(section, "offloads", _offloads, OffloadSettings()),
+        log_level=_optional(section, "log_level", lambda value: value.choice(LOG_LEVELS), "info"),
+        credentials=_credentials(section),
+    )
+
+
+@functools.cache
+def _keys(kind: type[NodeProfile] | type[SwitchProfile]) -> frozenset[str]:
+    own = {entry.name for entry in fields(kind)} - {"path", "credentials"}
+    return frozenset(own | {entry.name for entry in fields(Credentials)} | {"ovng", "kind"})
+
+
+def _optional(section: Section, key: str, read: Callable[[Value], T], default: T) -> T:
+    value = section.get(key)
+    return default if value is None or value.absent else read(value)
+
+
+def _integer(section: Section, key: str, low: int, high: int, default: int) -> int:
+    return _optional(section, key, lambda value: value.integer(low, high), default)
+
+
+def _list(
+    section: Section,
+    key: str,
+    parse: Callable[[str], T],
+    *,
+    least: int = 0,
+    most: int = _LIST_MAX,
+    default: tuple[T, ...] = (),
+) -> tuple[T, ...]:
+    """A list without repetition. A missing key gives the default, an empty list is one."""
+    value = section.need(key) if least else section.get(key)
+    if value is None:
+        return default
+    found: dict[T, None] = {}
+    for entry in value.values(most):
+        parsed = entry.map(parse)
+        if parsed in found:
+            entry.fail(f"{parsed} is there twice")
+        found[parsed] = None
+    if len(found) < least:
+        value.fail("needs at least one entry")
+    return tuple(found)
+
+
+def _absolute(value: Value) -> str:
+    text = value.text()
+    if not text.startswith("/") or "\0" in text:
+        value.fail("should be an absolute path")
+    return text
+
+
+def _offloads(value: Value) -> OffloadSettings:
+    section = value.section()
+    names = [entry.name for entry in fields(OffloadSettings)]
+    section.only(names)
+    return OffloadSettings(**{name: _optional(section, name, Value.boolean, True) for name in names})
+
+
+# -- Credentials
+
+
+def _credentials(section: Section) -> Credentials:
+    crl = _optional(section, "crl", lambda value: value.map(lambda text: parse_pem(text, "X509 CRL")), None)
+    return Credentials(
+        ca=section.need("ca").map(lambda text: parse_pem(text, "CERTIFICATE")),
+        certificate=section.need("certificate").map(lambda text: parse_pem(text, "CERTIFICATE")),
+        key=section.need("key").map(lambda text: parse_pem(text, "PRIVATE KEY")),
+        crl=pem_to_der(crl) if crl else None,
+    )
+
+
+def _prove(section: Section, profile: Profile, load: Load, wall: float) -> Identity:
+    """Let TLS itself find whether key, certificate, CA and CRL belong together."""
+    certificate, held = section.need("certificate"), profile.credentials
+    for key, pem in (("ca", held.ca), ("certificate", held.certificate)):
+        try:
+            facts = parse_certificate(pem_to_der(pem))
+        except Malformed as error:
+            section.need(key).fail(f"is not a certificate that can be read ({error.reason})")
+        if facts.not_after < wall:
+            ended = f"expired on {day(facts.not_after)} (this machine's clock says {day(wall)})"
+            section.need(key).fail(
+                f"{ended}: run `ovng ca renew {profile.name}` on the CA's machine and bring the new profile"
+                if key == "certificate"
+                else f"the network's CA {ended}: make a new network with `ovng ca init`"
+            )
+    try:
+        trust = make_trust(profile, load)
+    except ConfigError as error:
+        certificate.fail(error.message)
+    if trust.refused:
+        section.need("crl").fail(f"is not a revocation list of this CA ({next(iter(trust.refused))})")
+    kind: Kind = "node" if isinstance(profile, NodeProfile) else "switch"
+    if trust.identity.kind != kind:
+        certificate.fail(f"is that of a {trust.identity.kind}, the profile is that of a {kind}")
+    return trust.identity
+
+
+def _check_claims(section: Section, key: str, claimed: list[Prefix], identity: Identity) -> None:
+    """What a node says it has must be in its certificate, or nobody would send to it."""
+    value = section.get(key)
+    for prefix in claimed:
+        if value is not None and prefix not in identity.prefixes:
+            shown = str(prefix.network_address) if prefix.num_addresses == 1 else str(prefix)
+            value.fail(f"{shown} is not in the certificate, which has {', '.join(map(str, identity.prefixes)) or '-'}")
+
+
+def crl_from_file(path: Path) -> bytes | None:
+    """A Switch's CRL file, DER; None where there is none. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limits.CRL_MAX + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from None
+    try:
+        parse_crl(data)
+    except Malformed as error:
+        raise ConfigError(f"is not a revocation list ({error.reason})", file=str(path)) from None
+    return data
