@@ -57,7 +57,7 @@ class Overlay:
     ) -> None:
         self._me, self._path, self._sessions, self._resolver = me, path, sessions, resolver
         self._policy, self._deliver = policy, deliver
-        self._routers = {address.version: address.packed for address in own_addresses}
+        self._routers: dict[int, bytes] = {address.version: address.packed for address in own_addresses}
         self._pending = PendingPackets()
         self._wanted: dict[NodeID, set[bytes]] = {}  # peers being connected → addresses that wait for them
         self._sendable: set[NodeID] = set()

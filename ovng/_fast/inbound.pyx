@@ -1,0 +1,206 @@
+"""See `inbound.pxd`."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from ovng._fast.address cimport address, inner_source
+from ovng._fast.aead cimport aead_open_packet
+from ovng._fast.coalesce cimport coalesce_flush, coalesce_put
+from ovng._fast.frame cimport (
+    FRAME_CLUSTER,
+    FRAME_DATA,
+    FRAME_HEADER,
+    FRAME_SHORT,
+    FRAME_TAG,
+    LOCATOR_SIZE,
+    frame_header,
+    frame_parse,
+)
+from ovng._fast.inner cimport inner_check
+from ovng._fast.node cimport (
+    CONTROL_MAX,
+    EVENT_CONTROL,
+    EVENT_FIRST_RECEIVE,
+    EVENT_UNKNOWN_DATA,
+    INBOUND,
+    IN_AEAD,
+    IN_CLUSTER,
+    IN_CONTROL_TOO_BIG,
+    IN_FRAME,
+    IN_INNER,
+    IN_MISADDRESSED,
+    IN_NO_SESSION,
+    IN_REPLAY,
+    IN_SOURCE_ADDRESS,
+    IN_UNKNOWN_KEY,
+    MAX_PATHS,
+    bucket_take,
+    inbound_state,
+    monotonic_ms,
+    node_state,
+    path,
+)
+from ovng._fast.peers cimport peer, peer_find, peer_owns, peer_receive_key, receive_key
+from ovng._fast.reclaim cimport epoch_enter, epoch_leave, flag_load, pointer_load
+from ovng._fast.replay cimport replay_check, replay_commit
+from ovng._fast.ring cimport ring_acknowledge, ring_put
+from ovng._fast.udp cimport locator, udp_message, udp_receive
+
+cdef extern from "<poll.h>" nogil:
+    enum:
+        POLLIN
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* fds, unsigned long count, int timeout)
+
+
+cdef void inbound_run(node_state* node) noexcept nogil:
+    cdef inbound_state* state = &node.inbound
+    cdef uint64_t* epoch = &node.readers.readers[INBOUND].epoch
+    cdef pollfd wanted[MAX_PATHS + 1]
+    cdef bint more
+    memset(wanted, 0, sizeof(wanted))
+    wanted[MAX_PATHS].fd, wanted[MAX_PATHS].events = node.inbound_wake, POLLIN
+    while not flag_load(&node.stopping):
+        epoch_enter(epoch)
+        more = _read_paths(node, state, wanted)
+        epoch_leave(epoch)
+        if not more:
+            poll(wanted, MAX_PATHS + 1, -1)
+            if wanted[MAX_PATHS].revents:
+                ring_acknowledge(node.inbound_wake)
+
+
+cdef bint _read_paths(node_state* node, inbound_state* state, pollfd* wanted) noexcept nogil:
+    """One batch of each path, and `wanted` made ready for `poll`. Whether some may be left.
+
+    A path that is taken away while we sleep on it wakes us, and its descriptor stays open until we have passed here.
+    """
+    cdef path* from_path
+    cdef int index, got
+    cdef bint more = False
+    for index in range(MAX_PATHS):
+        from_path = <path*> pointer_load(&node.paths[index])
+        wanted[index].fd = -1
+        wanted[index].events = POLLIN
+        if from_path == NULL:
+            continue
+        wanted[index].fd = from_path.fd
+        state.receiver.fd = from_path.fd
+        got = udp_receive(&state.receiver)
+        if got <= 0:
+            if got < 0:
+                wanted[index].fd = -1  # not a socket any more: no use in polling it
+            continue
+        state.now_ms = monotonic_ms()
+        _receive(node, state, <uint8_t> index, got)
+        coalesce_flush(&state.out)
+        more = True
+    return more
+
+
+cdef void _receive(node_state* node, inbound_state* state, uint8_t index, int count) noexcept nogil:
+    cdef udp_message* message
+    cdef uint32_t offset, length
+    cdef int i
+    for i in range(count):
+        message = &state.receiver.messages[i]
+        offset = 0
+        while offset < message.length:
+            length = min(message.segment, message.length - offset)
+            _datagram(node, state, index, &message.source, message.data + offset, length)
+            offset += length
+        if message.length == 0:
+            state.drops[IN_FRAME - FRAME_SHORT - 1] += 1
+
+
+cdef void _datagram(
+    node_state* node, inbound_state* state, uint8_t index, const locator* source, uint8_t* datagram, uint32_t length
+) noexcept nogil:
+    cdef frame_header header
+    cdef int kind = frame_parse(datagram, length, &header)
+    if kind < 0:
+        state.drops[IN_FRAME - kind - 1] += 1
+    elif header.dst != node.id:
+        state.drops[IN_MISADDRESSED] += 1
+    elif kind == FRAME_DATA:
+        _data(node, state, &header, datagram, length)
+    else:
+        _control(state, index, source, datagram, length)
+
+
+cdef void _control(
+    inbound_state* state, uint8_t index, const locator* source, const uint8_t* datagram, uint32_t length
+) noexcept nogil:
+    cdef uint8_t origin[1 + LOCATOR_SIZE]
+    if length > CONTROL_MAX:
+        state.drops[IN_CONTROL_TOO_BIG] += 1
+        return
+    origin[0] = index
+    memcpy(origin + 1, source, LOCATOR_SIZE)
+    ring_put(state.ring, EVENT_CONTROL, origin, sizeof(origin), datagram, length)
+
+
+cdef void _data(
+    node_state* node, inbound_state* state, const frame_header* header, uint8_t* datagram, uint32_t length
+) noexcept nogil:
+    cdef peer* sender
+    cdef receive_key* key = NULL
+    cdef bint session = False
+    cdef uint8_t* packet = datagram + FRAME_HEADER
+    cdef int verdict
+    if length < FRAME_HEADER + FRAME_TAG:
+        state.drops[IN_FRAME - FRAME_SHORT - 1] += 1
+        return
+    if header.flags & FRAME_CLUSTER:  # a salt would follow, and keys that this version does not have
+        state.drops[IN_CLUSTER] += 1
+        return
+    sender = peer_find(&node.peers, header.src)
+    if sender != NULL:
+        key = peer_receive_key(sender, header.key_id, &session)
+    if key == NULL:
+        if session:
+            state.drops[IN_UNKNOWN_KEY] += 1
+            return
+        state.drops[IN_NO_SESSION] += 1
+        if bucket_take(&state.unknown, state.now_ms):
+            ring_put(state.ring, EVENT_UNKNOWN_DATA, &header.src, sizeof(header.src), NULL, 0)
+        return
+    verdict = replay_check(&key.window, header.number)
+    if verdict < 0:
+        state.drops[IN_REPLAY - verdict - 1] += 1
+        return
+    verdict = aead_open_packet(&key.aead, header.number, datagram, FRAME_HEADER, packet, length - FRAME_HEADER)
+    if verdict < 0:
+        state.drops[IN_AEAD - verdict - 1] += 1
+        return
+    replay_commit(&key.window, header.number)  # one thread: nothing came between look-up and commit
+    _authentic(state, sender, key, header.src, packet, <uint32_t> verdict)
+
+
+cdef void _authentic(
+    inbound_state* state, peer* sender, receive_key* key, uint64_t id, const uint8_t* packet, uint32_t length
+) noexcept nogil:
+    cdef address source
+    cdef int verdict
+    state.last_ms = sender.received.last_ms = state.now_ms
+    if not key.heard and ring_put(state.ring, EVENT_FIRST_RECEIVE, &id, sizeof(id), &key.key_id, 1) == 0:
+        key.heard = True
+    if length == 0:
+        state.keepalives += 1
+        return
+    verdict = inner_check(packet, length)
+    if verdict < 0:
+        state.drops[IN_INNER - verdict - 1] += 1
+        return
+    inner_source(&source, packet)
+    if not peer_owns(sender, &source):
+        state.drops[IN_SOURCE_ADDRESS] += 1
+        return
+    state.packets += 1
+    state.bytes += length
+    sender.received.packets += 1
+    sender.received.bytes += length
+    coalesce_put(&state.out, packet, length)

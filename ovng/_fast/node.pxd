@@ -1,0 +1,148 @@
+"""What the two loops of a node and the control thread share.
+
+    TUN ──► outbound loop ──► socket of the active path        (outbound.pyx)
+    TUN ◄── inbound loop  ◄── sockets of all paths             (inbound.pyx)
+               │  rings + one eventfd
+               ▼
+            Python (control thread, holds the GIL)             (node.pyx)
+
+Each loop is one thread in one long call without the GIL. A loop writes only its own struct; peers, routes and paths it
+reads through published pointers within its epoch (`reclaim`). It never waits for Python: what Python must know goes into
+a bounded ring, and what the ring does not take is dropped and counted.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from ovng._fast.coalesce cimport coalescer
+from ovng._fast.lookup cimport lookup
+from ovng._fast.reclaim cimport domain, retired
+from ovng._fast.ring cimport ring
+from ovng._fast.routes cimport route_table
+from ovng._fast.segment cimport VNET_HEADER
+from ovng._fast.udp cimport locator, udp_receiver, udp_sender
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec* now)
+    int CLOCK_MONOTONIC
+
+cdef enum:
+    OUTBOUND = 0  # readers of the domain
+    INBOUND = 1
+
+    MAX_PATHS = 4
+    CONTROL_MAX = 2048  # bytes of a datagram that Python is shown
+    FRAME_BUFFER = VNET_HEADER + 65536 + 64  # one TUN read: virtio header, packet
+    ARENA = 1 << 20  # sealed datagrams of one flush
+
+# Kinds of ring records; their payloads.
+cdef enum:
+    EVENT_CONTROL = 1  # path 1, locator 18, datagram
+    EVENT_NO_ROUTE = 2  # packet
+    EVENT_NO_KEY = 3  # peer 8 (machine order), packet
+    EVENT_UNKNOWN_DATA = 4  # source 8
+    EVENT_FIRST_RECEIVE = 5  # peer 8, key ID 1
+    EVENT_SOFT_LIMIT = 6  # the same
+    EVENT_HARD_LIMIT = 7  # the same
+
+# Drop counters. The first of each loop are the reasons of other modules: reason −1 is the base, −2 the next.
+cdef enum:
+    IN_FRAME = 0
+    IN_REPLAY = 7
+    IN_AEAD = 10
+    IN_INNER = 14
+    IN_MISADDRESSED = 16
+    IN_NO_SESSION
+    IN_UNKNOWN_KEY
+    IN_CLUSTER
+    IN_SOURCE_ADDRESS
+    IN_CONTROL_TOO_BIG
+    IN_DROPS
+
+cdef enum:
+    OUT_SEGMENT = 0
+    OUT_LOCAL_NOISE = 6
+    OUT_NO_PATH
+    OUT_TOO_BIG
+    OUT_SEAL_FAILED
+    OUT_RATE  # events for Python beyond what it can use
+    OUT_DROPS
+
+cdef struct path:
+    retired link
+    int fd
+    int family
+    unsigned int segments_max  # per GSO send; 1: given up
+    unsigned int refusals  # of GSO sends in a row
+    locator switch
+
+# Events per second, with a burst of one second's worth.
+cdef struct bucket:
+    uint64_t rate
+    uint64_t tokens
+    uint64_t at_ms
+
+cdef struct outbound_state:
+    uint64_t now_ms
+    uint64_t packets  # inner ones, sealed
+    uint64_t bytes
+    uint64_t reads
+    uint64_t last_ms
+    int tun_error  # errno of the last read; 0: all is well
+    uint64_t drops[OUT_DROPS]
+    bucket events
+    udp_sender sender
+    path* via  # of this batch
+    uint8_t* frame  # TUN reads go here, headroom included
+    uint8_t* arena
+    size_t arena_used
+    ring* ring
+    ring* injected  # from Python
+
+cdef struct inbound_state:
+    uint64_t now_ms
+    uint64_t packets  # inner ones, authentic
+    uint64_t bytes
+    uint64_t keepalives
+    uint64_t last_ms
+    uint64_t drops[IN_DROPS]
+    bucket unknown
+    udp_receiver receiver
+    coalescer out
+    ring* ring
+
+cdef struct node_state:
+    uint64_t id
+    int tun_fd
+    bint vnet
+    unsigned int segments_max
+    int stopping
+    int event_fd  # to Python
+    int outbound_wake
+    int inbound_wake
+    domain readers
+    lookup peers
+    route_table routes
+    void* paths[MAX_PATHS]  # path*, published
+    int active  # path index, −1: none
+    outbound_state outbound
+    inbound_state inbound
+
+
+cdef inline uint64_t monotonic_ms() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t> now.tv_sec * 1000 + <uint64_t> now.tv_nsec // 1000000
+
+
+cdef inline bint bucket_take(bucket* b, uint64_t now_ms) noexcept nogil:
+    cdef uint64_t refill = (now_ms - b.at_ms) * b.rate // 1000
+    if refill:
+        b.tokens = min(b.rate, b.tokens + refill)
+        b.at_ms = now_ms
+    if b.tokens == 0:
+        return False
+    b.tokens -= 1
+    return True

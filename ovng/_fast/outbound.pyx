@@ -1,0 +1,273 @@
+"""See `outbound.pxd`."""
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from ovng._fast.address cimport address, address_is_local_noise, inner_destination
+from ovng._fast.aead cimport AEAD_NONCE, aead_nonce, aead_seal_from
+from ovng._fast.frame cimport FRAME_DATA, FRAME_HEADER, FRAME_MAX, FRAME_TAG, frame_header, frame_write
+from ovng._fast.node cimport (
+    ARENA,
+    EVENT_HARD_LIMIT,
+    EVENT_NO_KEY,
+    EVENT_NO_ROUTE,
+    EVENT_SOFT_LIMIT,
+    FRAME_BUFFER,
+    MAX_PATHS,
+    OUTBOUND,
+    OUT_LOCAL_NOISE,
+    OUT_NO_PATH,
+    OUT_RATE,
+    OUT_SEAL_FAILED,
+    OUT_SEGMENT,
+    OUT_TOO_BIG,
+    bucket_take,
+    monotonic_ms,
+    node_state,
+    outbound_state,
+    path,
+)
+from ovng._fast.peers cimport peer, peer_find, send_key
+from ovng._fast.reclaim cimport counter_add, epoch_enter, epoch_leave, flag_claim, flag_load, pointer_load
+from ovng._fast.ring cimport ring_acknowledge, ring_peek, ring_put, ring_take
+from ovng._fast.routes cimport route, route_find
+from ovng._fast.segment cimport (
+    SEGMENT_TRUNCATED,
+    VNET_HEADER,
+    segment_begin,
+    segment_next,
+    segmenter,
+    vnet_header,
+)
+from ovng._fast.udp cimport UDP_GSO_GIVEN_UP, UDP_SENT_MESSAGES, udp_append, udp_flush, udp_open
+
+cdef extern from "<poll.h>" nogil:
+    enum:
+        POLLIN
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* fds, unsigned long count, int timeout)
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t read(int fd, void* buffer, size_t size)
+
+cdef enum:
+    BATCH_READS = 64
+    BATCH_SUPERS = 2  # more would delay the first ones and fit the arena no better
+    SUPER = 16384  # bytes from which a read counts as one
+    REFUSALS = 16  # flushes in a row with a refused GSO send before GSO is given up on a path
+    TUN_RETRY_MS = 200  # after a read error, which would make `poll` spin
+
+
+# Where the packets of one TUN read go. One look-up for all its segments.
+cdef struct target:
+    uint64_t id  # 0: no route
+    peer* to
+    send_key* key
+
+
+cdef void outbound_run(node_state* node) noexcept nogil:
+    cdef outbound_state* out = &node.outbound
+    cdef uint64_t* epoch = &node.readers.readers[OUTBOUND].epoch
+    cdef pollfd wanted[2]
+    cdef bint more = False
+    memset(wanted, 0, sizeof(wanted))
+    wanted[0].events = POLLIN
+    wanted[1].fd, wanted[1].events = node.outbound_wake, POLLIN
+    while not flag_load(&node.stopping):
+        if not more:
+            wanted[0].fd = node.tun_fd if out.tun_error == 0 else -1
+            poll(wanted, 2, -1 if out.tun_error == 0 else TUN_RETRY_MS)
+            if wanted[1].revents:
+                ring_acknowledge(node.outbound_wake)
+        epoch_enter(epoch)
+        out.now_ms = monotonic_ms()
+        _choose_path(node, out)
+        more = _take_injected(node, out)
+        more = _read_tun(node, out) or more
+        _flush(out)
+        epoch_leave(epoch)
+
+
+cdef void _choose_path(node_state* node, outbound_state* out) noexcept nogil:
+    cdef int active = flag_load(&node.active)
+    out.via = NULL
+    if 0 <= active < MAX_PATHS:
+        out.via = <path*> pointer_load(&node.paths[active])
+    if out.via != NULL:
+        out.sender.fd, out.sender.family = out.via.fd, out.via.family
+        out.sender.segments_max = out.via.segments_max
+
+
+cdef bint _take_injected(node_state* node, outbound_state* out) noexcept nogil:
+    """Packets that Python held back, whole IP packets. Whether some are left."""
+    cdef vnet_header nothing
+    cdef uint32_t kind
+    cdef long length
+    cdef int i
+    memset(&nothing, 0, sizeof(nothing))
+    for i in range(BATCH_READS):
+        length = ring_peek(out.injected, &kind)
+        if length < 0:
+            return False
+        ring_take(out.injected, out.frame, <size_t> length)  # `inject` has bounded it
+        _forward(node, out, &nothing, out.frame, <size_t> length)
+    return True
+
+
+cdef bint _read_tun(node_state* node, outbound_state* out) noexcept nogil:
+    """One batch. False once TUN had nothing more."""
+    cdef vnet_header vnet
+    cdef int supers = 0
+    cdef int i
+    cdef ssize_t size
+    cdef size_t head = VNET_HEADER if node.vnet else 0
+    memset(&vnet, 0, sizeof(vnet))
+    for i in range(BATCH_READS):
+        size = read(node.tun_fd, out.frame, FRAME_BUFFER)
+        if size < 0:
+            if errno == EINTR:
+                continue
+            out.tun_error = 0 if errno == EAGAIN else errno  # EBADFD: the interface was taken away
+            return False
+        out.tun_error = 0
+        out.reads += 1
+        if <size_t> size < head:
+            out.drops[OUT_SEGMENT - SEGMENT_TRUNCATED - 1] += 1
+            continue
+        if head:
+            memcpy(&vnet, out.frame, VNET_HEADER)
+        _forward(node, out, &vnet, out.frame + head, <size_t> size - head)
+        if size >= SUPER:
+            supers += 1
+            if supers == BATCH_SUPERS:
+                return True
+    return True
+
+
+cdef void _forward(
+    node_state* node, outbound_state* out, const vnet_header* vnet, uint8_t* packet, size_t length
+) noexcept nogil:
+    cdef segmenter segments
+    cdef target where
+    cdef address destination
+    cdef uint8_t* at
+    cdef uint32_t size
+    cdef int verdict = segment_begin(&segments, vnet, packet, length)
+    if verdict < 0:
+        out.drops[OUT_SEGMENT - verdict - 1] += 1
+        return
+    inner_destination(&destination, packet)
+    if address_is_local_noise(&destination):
+        out.drops[OUT_LOCAL_NOISE] += 1
+        return
+    if out.via == NULL:
+        out.drops[OUT_NO_PATH] += 1
+        return
+    _find_target(node, &destination, &where)
+    while segment_next(&segments, &at, &size):
+        if where.key == NULL or not _seal(node, out, &where, at, size):
+            _tell_waiting(out, &where, at, size)
+
+
+cdef void _find_target(node_state* node, const address* destination, target* where) noexcept nogil:
+    cdef route* found = route_find(&node.routes, destination)
+    where.id = 0
+    where.to = NULL
+    where.key = NULL
+    if found == NULL:
+        return
+    where.id = found.peer
+    where.to = peer_find(&node.peers, found.peer)
+    if where.to != NULL:
+        where.key = <send_key*> pointer_load(&where.to.sending)
+
+
+cdef bint _seal(
+    node_state* node, outbound_state* out, target* where, const uint8_t* packet, uint32_t length
+) noexcept nogil:
+    """Into the arena. False when the key is used up and the packet must wait for the next."""
+    cdef send_key* key = where.key
+    cdef frame_header header
+    cdef uint8_t nonce[AEAD_NONCE]
+    cdef uint8_t* datagram
+    cdef size_t sealed = FRAME_HEADER + length + FRAME_TAG
+    cdef uint64_t number, blocks
+    if sealed > FRAME_MAX:
+        out.drops[OUT_TOO_BIG] += 1
+        return True
+    blocks = counter_add(&key.blocks, (length + 15) >> 4)
+    number = counter_add(&key.packets, 1)
+    if number > key.limits.hard_packets or blocks > key.limits.hard_blocks:
+        if flag_claim(&key.hard_told):
+            _tell_key(out, EVENT_HARD_LIMIT, where.id, key.key_id)
+        where.key = NULL
+        return False
+    if (number > key.limits.soft_packets or blocks > key.limits.soft_blocks) and flag_claim(&key.soft_told):
+        _tell_key(out, EVENT_SOFT_LIMIT, where.id, key.key_id)
+    if out.arena_used + sealed > ARENA:
+        _flush(out)
+    datagram = out.arena + out.arena_used
+    header.type, header.key_id, header.flags = FRAME_DATA, key.key_id, 0
+    header.dst, header.src, header.number = where.id, node.id, number
+    frame_write(datagram, &header)
+    aead_nonce(&key.aead, number, nonce)
+    if (
+        aead_seal_from(
+            &key.aead, nonce, datagram, FRAME_HEADER, packet, length, datagram + FRAME_HEADER, length + FRAME_TAG
+        )
+        < 0
+    ):
+        out.drops[OUT_SEAL_FAILED] += 1
+        return True
+    out.arena_used += sealed
+    out.packets += 1
+    out.bytes += length
+    out.last_ms = out.now_ms
+    where.to.sent.packets += 1
+    where.to.sent.bytes += length
+    where.to.sent.last_ms = out.now_ms
+    _queue(out, datagram, <uint32_t> sealed)
+    return True
+
+
+cdef inline void _queue(outbound_state* out, uint8_t* datagram, uint32_t length) noexcept nogil:
+    """Behind the datagrams of the same length, if it is not longer; else a new message."""
+    cdef unsigned int messages = out.sender.messages
+    if messages and length <= out.sender.outgoing[messages - 1].segment and udp_append(&out.sender, datagram, length):
+        return
+    if udp_open(&out.sender, &out.via.switch, length) < 0:
+        out.drops[OUT_NO_PATH] += 1
+        return
+    udp_append(&out.sender, datagram, length)
+
+
+cdef void _flush(outbound_state* out) noexcept nogil:
+    cdef uint64_t refused = out.sender.counters[UDP_GSO_GIVEN_UP]
+    cdef path* via = out.via
+    if out.sender.messages:
+        udp_flush(&out.sender)
+        if out.sender.counters[UDP_GSO_GIVEN_UP] == refused:
+            via.refusals = 0
+        elif via.segments_max > 1:
+            via.refusals += 1
+            if via.refusals == REFUSALS:
+                via.segments_max = out.sender.segments_max = 1
+    out.arena_used = 0
+
+
+cdef void _tell_waiting(outbound_state* out, const target* where, const uint8_t* packet, uint32_t length) noexcept nogil:
+    """Python holds the packet, finds the peer or the key, and injects it again."""
+    if not bucket_take(&out.events, out.now_ms):
+        out.drops[OUT_RATE] += 1
+    elif where.id == 0:
+        ring_put(out.ring, EVENT_NO_ROUTE, packet, length, NULL, 0)
+    else:
+        ring_put(out.ring, EVENT_NO_KEY, &where.id, sizeof(where.id), packet, length)
+
+
+cdef void _tell_key(outbound_state* out, uint32_t kind, uint64_t id, uint8_t key_id) noexcept nogil:
+    ring_put(out.ring, kind, &id, sizeof(id), &key_id, 1)

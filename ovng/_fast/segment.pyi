@@ -1,0 +1,3 @@
+DROP_NAMES: dict[int, str]
+
+def segments(frame: bytes) -> list[bytes]: ...

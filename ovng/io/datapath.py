@@ -1,0 +1,319 @@
+"""The door to a node's data path: two threads of C speed, and what the control plane tells and hears of them.
+
+    applications ⇄ TUN ⇄ [outbound, inbound loops: route, seal, open, check] ⇄ UDP sockets ⇄ Switch
+
+Packets pass without Python. The control plane publishes peers, keys, routes and paths, which the loops read without
+locks, and hears `Event`s: poll `fileno()`, then call `events()`. Nothing here ever waits for a loop but `stop`, and no
+loop waits for Python: a control plane that is slow or raises loses events, which are counted, and never traffic.
+
+Call everything from one thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import socket
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from ovng import limits
+from ovng._fast import node as fast
+from ovng._fast.udp import gso_limit
+from ovng.errors import SystemProblem
+from ovng.ids import LOCATOR_SIZE, NODE_ID_SIZE, Locator, NodeID, Prefix
+from ovng.io.tun import Tun
+
+Event = (
+    tuple[Literal["control"], int, Locator, bytes]  # path, source, datagram (CONTROL, REPORT or PRIVATE)
+    | tuple[Literal["no_route"], bytes]  # IP packet to a destination without route
+    | tuple[Literal["no_key"], NodeID, bytes]  # peer, IP packet that waits for a key
+    | tuple[Literal["unknown_data"], NodeID]  # source of DATA without a session; at most 100 per second
+    | tuple[Literal["first_receive", "soft_limit", "hard_limit"], NodeID, int]  # peer, key ID; once per generation
+)
+
+OFFLOADS = ("vnet_hdr", "tso", "uso", "gso", "gro")  # the first three are the TUN's
+RING_BYTES = 1 << 20
+SOCKET_BUFFER = 4 << 20  # holds 3 ms at 10 Gbit/s
+STOP_SECONDS = 5.0
+
+_KEY_EVENTS: dict[int, Literal["first_receive", "soft_limit", "hard_limit"]] = {
+    fast.FIRST_RECEIVE: "first_receive",
+    fast.SOFT_LIMIT: "soft_limit",
+    fast.HARD_LIMIT: "hard_limit",
+}
+
+_SOL_UDP = 17
+_UDP_GRO = 104  # <linux/udp.h>
+_IP_MTU_DISCOVER = 10
+_IPV6_MTU_DISCOVER = 23
+_PMTUDISC_DONT = 0
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+
+
+class NodeDataPath:
+    """The data path of the node `me` over `tun`, which stays the caller's to close, after `close`.
+
+    `offloads` turns `gso` or `gro` off (missing = on); the TUN's own are decided by `open_tun`. Raises SystemProblem.
+    """
+
+    def __init__(
+        self,
+        me: NodeID,
+        tun: Tun,
+        offloads: Mapping[str, bool] | None = None,
+        *,
+        ring_bytes: int = RING_BYTES,
+    ) -> None:
+        wanted = offloads or {}
+        self._tun = tun
+        self._gro = wanted.get("gro", True) and _kernel_has_gro()
+        self._paths: dict[int, tuple[socket.socket, Any]] = {}
+        self._active = -1
+        self._threads: list[threading.Thread] = []
+        self._control_failed = 0
+        self._loops = fast.NodeLoops(
+            me,
+            tun.fileno(),
+            tun.offloads.vnet_hdr,
+            tun.offloads.tso,
+            tun.offloads.uso,
+            self._gro,
+            gso_limit() if wanted.get("gso", True) else 1,
+            ring_bytes,
+            secrets.token_bytes(16),
+        )
+
+    # -- Life
+
+    def start(self) -> None:
+        """Run the two loops in threads of their own. Once."""
+        if self._threads:
+            raise RuntimeError("started already")
+        for name, run in (("ovng-outbound", self._loops.run_outbound), ("ovng-inbound", self._loops.run_inbound)):
+            thread = threading.Thread(target=run, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Return when both loops have ended: after the batch they are in. Harmless when not running."""
+        if not self._threads:
+            return
+        self._loops.stop()
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)
+            if thread.is_alive():
+                raise SystemProblem(f"the {thread.name} thread does not end")
+        self._threads.clear()
+
+    def close(self) -> None:
+        """Stop, erase all keys, close the paths. The TUN stays open. Harmless when done twice."""
+        self.stop()
+        self._loops.close()
+        for path_socket, _ in self._paths.values():
+            path_socket.close()
+        self._paths.clear()
+
+    # -- Paths
+
+    def set_path(self, index: int, sock: socket.socket, switch: Locator, switch_id: NodeID | None = None) -> None:
+        """Make `sock` (UDP, IPv6 dual-stack or IPv4) the path `index` (0 … 3) to the Switch at `switch`.
+
+        The socket is duplicated, and its buffers, GRO and fragmentation are set; the caller may close its own.
+        Raises SystemProblem when a socket of its family cannot reach `switch`.
+        """
+        address = _address(sock, switch)
+        _prepare(sock, self._gro)
+        self._loops.set_path(index, os.dup(sock.fileno()), sock.family, switch.packed())
+        self._forget(index)
+        self._paths[index] = (sock.dup(), address)
+
+    def clear_path(self, index: int) -> None:
+        """Stop using a path. Harmless when there is none."""
+        self._loops.clear_path(index)
+        self._forget(index)
+
+    def _forget(self, index: int) -> None:
+        if index in self._paths:
+            self._paths.pop(index)[0].close()
+
+    def set_active(self, index: int) -> None:
+        """Send on this path; −1: on none (packets are dropped and counted as no_path)."""
+        self._active = index
+        self._loops.set_active(index)
+
+    def send_control(self, datagram: bytes, path: int | None = None) -> bool:
+        """Send one datagram to the Switch from this thread, on `path` or the active one. False: lost, and counted."""
+        held = self._paths.get(self._active if path is None else path)
+        if held is None:
+            self._control_failed += 1
+            return False
+        path_socket, address = held
+        for _ in range(2):  # an ICMP error of an earlier datagram is told once
+            try:
+                path_socket.sendto(datagram, socket.MSG_DONTWAIT, address)
+            except OSError as error:
+                if error.errno == errno.ECONNREFUSED:
+                    continue
+                break
+            return True
+        self._control_failed += 1
+        return False
+
+    # -- Peers, keys, routes
+
+    def add_peer(self, peer: NodeID, prefixes: Iterable[Prefix]) -> None:
+        """Know a peer and the inner source addresses it may use. Again: prefixes are replaced, keys stay."""
+        self._loops.add_peer(peer, [_packed(prefix) for prefix in prefixes])
+
+    def remove_peer(self, peer: NodeID) -> bool:
+        """Forget a peer and erase its keys; its routes stay and lead to no_key. Whether it was known."""
+        return self._loops.remove_peer(peer)
+
+    def install_send(
+        self,
+        peer: NodeID,
+        key_id: int,
+        cipher: int,
+        key: bytes,
+        iv: bytes,
+        *,
+        soft_packets: int = limits.REKEY_PACKETS,
+        soft_blocks: int = limits.REKEY_BLOCKS,
+        hard_packets: int = limits.HARD_PACKETS,
+        hard_blocks: int = limits.HARD_BLOCKS,
+    ) -> None:
+        """Seal what goes to `peer` with this generation from the next packet on (PROTOCOL 2 and 4).
+
+        `cipher` 1 or 2, `key` 32 and `iv` 12 bytes; `key_id` is the receiver's. Raises LookupError for an unknown peer.
+        """
+        bounds = (soft_packets, soft_blocks, hard_packets, hard_blocks)
+        self._loops.install_send(peer, key_id, cipher, key, iv, bounds)
+
+    def install_receive(self, peer: NodeID, key_id: int, cipher: int, key: bytes, iv: bytes) -> None:
+        """Open packets of `peer` under this key ID too; at most four generations at a time (RuntimeError)."""
+        self._loops.install_receive(peer, key_id, cipher, key, iv)
+
+    def retire_send(self, peer: NodeID) -> bool:
+        """Erase the sending key: packets come up as no_key. Whether there was one."""
+        return self._loops.retire_send(peer)
+
+    def retire_receive(self, peer: NodeID, key_id: int) -> bool:
+        """Erase one receiving generation. Whether there was one."""
+        return self._loops.retire_receive(peer, key_id)
+
+    def add_route(self, prefix: Prefix, peer: NodeID) -> None:
+        """Lead inner destinations in `prefix` to `peer`, the longest prefix first. Replaces another peer's route."""
+        self._loops.add_route(*_packed(prefix), peer)
+
+    def remove_route(self, prefix: Prefix, peer: NodeID) -> bool:
+        """Whether `prefix` led to `peer`; if not, nothing changes."""
+        return self._loops.remove_route(*_packed(prefix), peer)
+
+    # -- Packets and events
+
+    def inject(self, packet: bytes) -> bool:
+        """Route, seal and send an IP packet held back earlier. False when it found no room (counted)."""
+        return self._loops.inject(packet)
+
+    def write_tun(self, packet: bytes) -> bool:
+        """Hand an IP packet to this machine, for example an ICMP error. False when the TUN does not take it."""
+        header = bytes(10) if self._tun.offloads.vnet_hdr else b""
+        try:
+            os.write(self._tun.fileno(), header + packet)
+        except OSError:
+            return False
+        return True
+
+    def fileno(self) -> int:
+        """An eventfd that is readable when `events` has something to tell."""
+        return self._loops.fileno()
+
+    def events(self) -> list[Event]:
+        """What happened since the last call. What one call leaves behind makes `fileno` readable again."""
+        return [_decode(kind, payload) for kind, payload in self._loops.records()]
+
+    # -- Figures
+
+    def stats(self) -> dict[str, Any]:
+        """Counters since the start: packets and bytes (inner) each way, `drops` by reason, `offloads` in use.
+
+        `last_rx_ms`, `last_tx_ms`: CLOCK_MONOTONIC milliseconds of the last authentic packet in and sealed packet out.
+        """
+        figures = self._loops.stats()
+        figures["offloads"]["gro"] = self._gro
+        figures["drops"]["send_control"] = self._control_failed
+        return figures
+
+    def peer_stats(self, peer: NodeID) -> dict[str, Any] | None:
+        """Counters and key IDs of one peer; None when it is unknown."""
+        return self._loops.peer_stats(peer)
+
+    @property
+    def last_rx(self) -> int:
+        """CLOCK_MONOTONIC milliseconds of the last authentic packet; 0: none yet."""
+        return int(self._loops.stats()["last_rx_ms"])
+
+    @property
+    def last_tx(self) -> int:
+        """CLOCK_MONOTONIC milliseconds of the last packet sealed; 0: none yet."""
+        return int(self._loops.stats()["last_tx_ms"])
+
+
+def _decode(kind: int, payload: bytes) -> Event:
+    if kind == fast.CONTROL:
+        return "control", payload[0], Locator.unpack(payload[1 : 1 + LOCATOR_SIZE]), payload[1 + LOCATOR_SIZE :]
+    if kind == fast.NO_ROUTE:
+        return "no_route", payload
+    # The loops write IDs in the machine's order.
+    peer, rest = NodeID(int.from_bytes(payload[:NODE_ID_SIZE], sys.byteorder)), payload[NODE_ID_SIZE:]
+    if kind == fast.NO_KEY:
+        return "no_key", peer, rest
+    if kind == fast.UNKNOWN_DATA:
+        return "unknown_data", peer
+    return _KEY_EVENTS[kind], peer, rest[0]
+
+
+def _packed(prefix: Prefix) -> tuple[int, bytes, int]:
+    return prefix.version, prefix.network_address.packed, prefix.prefixlen
+
+
+def _address(sock: socket.socket, switch: Locator) -> tuple[str, int]:
+    if sock.family == socket.AF_INET6:
+        return socket.inet_ntop(socket.AF_INET6, switch.address), switch.port
+    if switch.ip.version != 4:
+        raise SystemProblem(f"an IPv4 socket cannot reach the Switch at {switch}")
+    return str(switch.ip), switch.port
+
+
+def _prepare(sock: socket.socket, gro: bool) -> None:
+    """Options that help; a kernel that refuses one serves without."""
+    options = [
+        (_SOL_UDP, _UDP_GRO, int(gro)),
+        # The outer IP layer fragments what is above the path's MTU (DESIGN 6); GSO of such is refused, so it goes singly.
+        (socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT),
+    ]
+    if sock.family == socket.AF_INET6:
+        options.append((socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT))
+    for level, name, value in options:
+        try:
+            sock.setsockopt(level, name, value)
+        except OSError:
+            continue
+    for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER)
+        except OSError:  # no CAP_NET_ADMIN: what net.core.*mem_max allows
+            sock.setsockopt(socket.SOL_SOCKET, plain, SOCKET_BUFFER)
+
+
+def _kernel_has_gro() -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.setsockopt(_SOL_UDP, _UDP_GRO, 1)
+        except OSError:
+            return False
+    return True

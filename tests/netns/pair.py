@@ -1,0 +1,159 @@
+"""Two data paths joined directly: two namespaces, a veth between them, static keys, no Switch and no TLS.
+
+Everything runs in the test's own process: a thread steps into a namespace, opens a TUN or socket there, and steps back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import os
+import select
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ovng.ids import Locator, NodeID
+from ovng.io.datapath import Event, NodeDataPath
+from ovng.io.tun import Tun, open_tun
+
+AES, CHACHA = 1, 2
+PORT = 5140
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def ip(*arguments: str) -> None:
+    """Run `ip`; its complaint is the exception's text."""
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+
+
+@contextmanager
+def inside(namespace: str) -> Iterator[None]:
+    """This thread is in `namespace` meanwhile."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        if _libc.setns(there, _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+        try:
+            yield
+        finally:
+            if _libc.setns(home, _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+    finally:
+        os.close(there)
+        os.close(home)
+
+
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Poll until `condition` holds; AssertionError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        select.select([], [], [], 0.005)
+
+
+class End:
+    """One node of the pair: its namespace, TUN, socket and data path, and the events it has told."""
+
+    def __init__(self, letter: str, number: int, offloads: Mapping[str, bool], stack: ExitStack) -> None:
+        self.namespace = f"nodeloop-{letter}"
+        self.id = NodeID(0x1111111111111111 * number)
+        self.outer = f"192.0.2.{number}"
+        self.inner = f"10.77.0.{number}"
+        self.inner6 = f"fd77::{number}"
+        with inside(self.namespace):
+            self.tun: Tun = stack.enter_context(open_tun("ovng0", offloads))
+            self.socket = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            self.socket.bind(("::", PORT))
+        self.run("ip", "addr", "add", f"{self.inner}/24", "dev", "ovng0")
+        self.run("ip", "addr", "add", f"{self.inner6}/64", "dev", "ovng0", "nodad")
+        self.run("ip", "link", "set", "ovng0", "mtu", "1400", "up")
+        self.path = NodeDataPath(self.id, self.tun, offloads)
+        stack.callback(self.path.close)
+        self.heard: list[Event] = []
+
+    def join(self, other: End, cipher: int = AES) -> None:
+        """Know the other end, and be able to reach it."""
+        self.path.set_path(0, self.socket, Locator.of(other.outer, PORT))
+        self.path.set_active(0)
+        prefixes = [ipaddress.ip_network(other.inner), ipaddress.ip_network(other.inner6)]
+        self.path.add_peer(other.id, prefixes)
+        for prefix in prefixes:
+            self.path.add_route(prefix, other.id)
+        rekey(other, self, 1, cipher)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the namespace; CalledProcessError when it fails."""
+        words = ["ip", "netns", "exec", self.namespace, *command]
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+
+    def events(self) -> list[Event]:
+        """All events so far."""
+        self.heard += self.path.events()
+        return self.heard
+
+    def open_socket(self, family: int, kind: int) -> socket.socket:
+        """An application's socket in the namespace."""
+        with inside(self.namespace):
+            return socket.socket(family, kind)
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """Drop counters that are not zero."""
+        return {name: count for name, count in self.path.stats()["drops"].items() if count}
+
+
+def material(sender: End, key_id: int) -> tuple[bytes, bytes]:
+    """The static key and IV of one direction and generation."""
+    return bytes([sender.id & 255, key_id]) * 16, bytes([key_id, sender.id & 255]) * 6
+
+
+def rekey(sender: End, receiver: End, key_id: int, cipher: int = AES) -> None:
+    """Install a generation at its receiver; the sender may use it afterwards (`switch_over`)."""
+    receiver.path.install_receive(sender.id, key_id, cipher, *material(sender, key_id))
+
+
+def switch_over(sender: End, receiver: End, key_id: int, cipher: int = AES, **bounds: int) -> None:
+    """Send under a generation that the receiver has."""
+    sender.path.install_send(receiver.id, key_id, cipher, *material(sender, key_id), **bounds)
+
+
+def _delete_namespaces() -> None:
+    for letter in "ab":
+        if Path(f"/run/netns/nodeloop-{letter}").exists():
+            ip("netns", "del", f"nodeloop-{letter}")
+
+
+@contextmanager
+def pair(
+    offloads: Mapping[str, bool] | None = None, cipher: int = AES, *, start: bool = True
+) -> Iterator[tuple[End, End]]:
+    """Two ends that talk. Namespaces, interfaces and threads are gone afterwards, whatever happened."""
+    _delete_namespaces()  # of a run that was killed
+    with ExitStack() as stack:
+        stack.callback(_delete_namespaces)
+        for letter in "ab":
+            ip("netns", "add", f"nodeloop-{letter}")
+            ip("-n", f"nodeloop-{letter}", "link", "set", "lo", "up")
+        ip("-n", "nodeloop-a", "link", "add", "v", "type", "veth", "peer", "name", "v", "netns", "nodeloop-b")
+        for number, letter in enumerate("ab", 1):
+            ip("-n", f"nodeloop-{letter}", "addr", "add", f"192.0.2.{number}/24", "dev", "v")
+            ip("-n", f"nodeloop-{letter}", "link", "set", "v", "up")
+        a = End("a", 1, offloads or {}, stack)
+        b = End("b", 2, offloads or {}, stack)
+        a.join(b, cipher)
+        b.join(a, cipher)
+        switch_over(a, b, 1, cipher)
+        switch_over(b, a, 1, cipher)
+        if start:
+            a.path.start()
+            b.path.start()
+        yield a, b
