@@ -27,7 +27,9 @@ CIPHERS = [AES_256_GCM, CHACHA20_POLY1305]
 
 def published() -> list[Any]:
     """Every case of the vector files, as pytest parameters."""
-    files = [json.loads((VECTORS / name).read_text()) for name in ("aes_256_gcm_nist.json", "chacha20_poly1305_rfc8439.json")]
+    files = [
+        json.loads((VECTORS / name).read_text()) for name in ("aes_256_gcm_nist.json", "chacha20_poly1305_rfc8439.json")
+    ]
     return [pytest.param(file["cipher"], case, id=case["id"]) for file in files for case in file["cases"]]
 
 
