@@ -24,7 +24,7 @@ from ovng.limits import CERTIFICATE_DAYS
 from ovng.pki import allocation
 from ovng.pki.folder import CA_CERTIFICATE, CA_KEY, CRL, Folder, Index, Issued, Member, pending_file
 from ovng.pki.identity import PREFIXES_MAX, identity_uris
-from ovng.pki.signing import Authority, KeyType, PublicKey, certificate_pem, key_pem, new_key, node_id, spki
+from ovng.pki.signing import Authority, KeyType, PublicKey, certificate_pem, end_of, key_pem, new_key, node_id, spki
 
 _EMBEDDED_CRL_MAX = 65_536  # a longer list comes from the Switch, not in every profile
 
@@ -232,7 +232,7 @@ class CertificateAuthority:
             raise ConfigError("the CA's own certificate has ended: make a new network with `ovng ca init`")
         uris = identity_uris(index.network, member.kind, member.id, member.prefixes, member.cluster, member.managed)
         certificate = self._authority.issue(public, uris, wall, days)
-        member.certificates.append(Issued(certificate.serial_number, certificate.not_valid_after_utc.timestamp()))
+        member.certificates.append(Issued(certificate.serial_number, end_of(certificate)))
         return certificate_pem(certificate)
 
     def _sign_crl(self, index: Index, wall: float) -> int:
