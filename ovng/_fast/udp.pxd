@@ -122,10 +122,10 @@ cdef int udp_sender_init(udp_sender* sender, int fd, unsigned int segments_max) 
 cdef void udp_sender_free(udp_sender* sender) noexcept nogil
 # Starts a message whose datagrams have `segment` bytes (1 … 65507). May flush. 0, or -1 when unreachable (not counted).
 cdef int udp_open(udp_sender* sender, const locator* to, uint32_t segment) noexcept nogil
-# Adds whole datagrams to the message that was opened last; 0 when they do not fit there: open another.
+# Adds whole datagrams to the message that was opened last; False when they do not fit there: open another.
 cdef bint udp_append(udp_sender* sender, unsigned char* data, uint32_t length) noexcept nogil
-# The two above for a run of datagrams that lie back to back: as few messages as can be.
-cdef void udp_send_run(
+# The two above for a run of datagrams that lie back to back: as few messages as can be. 0, or -1 when dropped (counted).
+cdef int udp_send_run(
     udp_sender* sender, const locator* to, unsigned char* data, uint32_t length, uint32_t segment
 ) noexcept nogil
 # Sends what is queued. The data must stay until then. Never fails: what cannot be sent is counted.

@@ -204,10 +204,15 @@ cdef int udp_open(udp_sender* sender, const locator* to, uint32_t segment) noexc
 
 cdef bint udp_append(udp_sender* sender, unsigned char* data, uint32_t length) noexcept nogil:
     cdef unsigned int last = sender.messages - 1
-    cdef udp_outgoing* message = &sender.outgoing[last]
-    cdef msghdr* header = &sender.headers[last].msg_hdr
+    cdef udp_outgoing* message
+    cdef msghdr* header
     cdef iovec* piece
-    cdef uint32_t segments = (length + message.segment - 1) // message.segment
+    cdef uint32_t segments
+    if sender.messages == 0:
+        return False
+    message = &sender.outgoing[last]
+    header = &sender.headers[last].msg_hdr
+    segments = (length + message.segment - 1) // message.segment
     if (message.closed or segments == 0 or message.segments + segments > sender.segments_max
             or message.bytes + length > UDP_MESSAGE_MAX):
         return False
@@ -228,24 +233,25 @@ cdef bint udp_append(udp_sender* sender, unsigned char* data, uint32_t length) n
     return True
 
 
-cdef void udp_send_run(
+cdef int udp_send_run(
     udp_sender* sender, const locator* to, unsigned char* data, uint32_t length, uint32_t segment
 ) noexcept nogil:
     cdef uint32_t most, taken
     if segment == 0 or length == 0:
-        return
+        return -1
     if segment > UDP_MESSAGE_MAX:
         sender.counters[UDP_DROP_TOO_BIG] += 1
-        return
+        return -1
     most = segment * min(sender.segments_max, <uint32_t>UDP_MESSAGE_MAX // segment)
     while length > 0:
         taken = min(length, most)
         if udp_open(sender, to, segment) < 0:
             sender.counters[UDP_DROP_UNREACHABLE] += (length + segment - 1) // segment
-            return
+            return -1
         udp_append(sender, data, taken)
         data += taken
         length -= taken
+    return 0
 
 
 cdef int _blame(int error) noexcept nogil:
@@ -315,10 +321,10 @@ cdef void udp_flush(udp_sender* sender) noexcept nogil:
     while done < sender.messages:
         result = sendmmsg(sender.fd, sender.headers + done, sender.messages - done, MSG_DONTWAIT)
         if result > 0:
-            for i in range(done, done + <unsigned int>result):
-                sender.counters[UDP_SENT] += sender.outgoing[i].segments
-                sender.counters[UDP_SENT_BYTES] += sender.outgoing[i].bytes
             sender.counters[UDP_SENT_MESSAGES] += <uint64_t>result
+            for i in range(done, done + <unsigned int>result):
+                sender.counters[UDP_SENT_BYTES] += sender.outgoing[i].bytes
+                sender.counters[UDP_SENT] += sender.outgoing[i].segments
             done += <unsigned int>result
             asked_again = False
             continue

@@ -1,0 +1,456 @@
+"""The Switch's loop: UDP → table → UDP, without Python and without looking at a payload.
+
+One worker is one thread with one SO_REUSEPORT socket per listen address. Its work comes in batches:
+
+    receive → split into runs → look up → judge → sort into flows → send
+
+A *run* is what one message holds of neighbouring datagrams with the same first 20 bytes; whole trains are one run, and
+are looked up, judged and sent as one. Where a credit is touched and does not cover the run, it is judged again
+datagram by datagram, so that credits are exact. Look-ups go in three passes over the batch, each of which prefetches
+what the next one reads. What was judged good is sorted and sent by `parcels.pyx`.
+
+What is for the Switch itself goes to Python through two rings, so that strangers cannot crowd out attached nodes:
+`known` for datagrams from attached nodes, `strangers` for the rest. Full rings refuse; Python's pace never reaches
+the loop. That a source was not where the table says (`unmatched`) is told once per second, source and ID, within a
+token bucket.
+"""
+
+from libc.errno cimport EINTR, ENOMEM, errno
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
+
+from cpython.bytes cimport PyBytes_AsString
+
+from ovng._fast.frame cimport (
+    FRAME_CONTROL, FRAME_DATA, FRAME_HEADER, FRAME_PRIVATE, FRAME_REPORT, frame_check, frame_destination, frame_source,
+    store_be32, store_be64,
+)
+from ovng._fast.parcels cimport parcels_add_socket, parcels_free, parcels_init, parcels_post, parcels_send
+from ovng._fast.ring cimport ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_put, ring_signal
+from ovng._fast.siphash cimport siphash, siphash_set_key
+from ovng._fast.table cimport (
+    TABLE_FALLBACK, TABLE_GRACE, TABLE_LIVE, TABLE_LOCATOR, TABLE_NO_LOCATOR, TABLE_STRAY, TABLE_UNKNOWN, Table,
+    atomic_get, atomic_put, table_find, table_hash, table_lookup, table_node, table_resolve, table_source, table_touch,
+)
+from ovng._fast.udp cimport udp_receive, udp_receiver_free, udp_receiver_init
+
+import os
+
+from ovng._fast.frame import DROP_NAMES
+from ovng._fast.udp import COUNTER_NAMES as UDP_NAMES
+
+cdef extern from "<poll.h>" nogil:
+    enum:
+        POLLIN
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* fds, unsigned long count, int timeout)
+
+cdef extern from "<time.h>" nogil:
+    enum:
+        CLOCK_MONOTONIC_COARSE
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec* now)
+
+COUNTER_NAMES = (
+    "forwarded", "forwarded_bytes", "forwarded_in_grace", "forwarded_to_fallback", "endpoint",
+    *("drop_" + DROP_NAMES[reason] for reason in sorted(DROP_NAMES, reverse=True)),
+    "drop_src_is_switch", "drop_endpoint_type", "drop_endpoint_size", "drop_endpoint_full", "drop_misdirected",
+    "drop_source_budget", "drop_unattached", "drop_control_source", "drop_stray_source", "drop_unknown_destination",
+    "drop_no_locator", "drop_no_credit",
+    "events_limited", "events_full",
+)
+ENDPOINT, UNMATCHED, UNATTACHED = EVENT_ENDPOINT, EVENT_UNMATCHED, EVENT_UNATTACHED
+assert len(COUNTER_NAMES) == SWITCH_COUNTERS
+
+
+# -- What Python is told
+
+cdef bint _take(token_bucket* bucket, uint64_t now) noexcept nogil:
+    cdef uint64_t earned = (now - bucket.refilled) * BUCKET_RATE // 1000
+    if earned > 0:
+        bucket.tokens = <uint32_t> min(<uint64_t> BUCKET_BURST, bucket.tokens + earned)
+        bucket.refilled = now
+    if bucket.tokens == 0:
+        return False
+    bucket.tokens -= 1
+    return True
+
+
+cdef int _tell(
+    switch_worker* worker, bint known, uint32_t event, const udp_message* message, const unsigned char* packet,
+    uint32_t kept, uint32_t length,
+) noexcept nogil:
+    """The first `kept` bytes of a datagram into a ring. 0, or -1 when it was full."""
+    cdef switch_origin origin
+    origin.source = message.source
+    memcpy(origin.local, message.local, sizeof(origin.local))
+    store_be32(origin.length, length)
+    return ring_put(
+        worker.known if known else worker.strangers, event | <uint32_t> worker.socket << 8,
+        &origin, sizeof(origin), packet, kept,
+    )
+
+
+cdef void _to_endpoint(
+    switch_worker* worker, const udp_message* message, const unsigned char* packet, uint32_t length, int kind
+) noexcept nogil:
+    """One datagram for the Switch itself. Its answers go where it came from, so no source is refused here."""
+    cdef uint64_t source = frame_source(packet)
+    cdef int verdict
+    cdef bint known
+    if kind == FRAME_DATA:
+        worker.counters[SWITCH_DROP_ENDPOINT_TYPE] += 1
+        return
+    if length > ENDPOINT_MAX:
+        worker.counters[SWITCH_DROP_ENDPOINT_SIZE] += 1
+        return
+    verdict = table_source(
+        worker.table, table_lookup(worker.table, source), source, <const uint8_t*> &message.source, 0
+    )
+    known = verdict == TABLE_LIVE or (verdict != TABLE_UNKNOWN and _take(&worker.elsewhere, worker.now))
+    if _tell(worker, known, EVENT_ENDPOINT, message, packet, length, length) < 0:
+        worker.counters[SWITCH_DROP_ENDPOINT_FULL] += 1
+    else:
+        worker.counters[SWITCH_ENDPOINT] += 1
+
+
+cdef void _unmatched(switch_worker* worker, const switch_run* run, bint attached) noexcept nogil:
+    """Its source is not where the table says: Python may send a hint. At most one per second, source and ID."""
+    cdef uint8_t who[TABLE_LOCATOR + 8]
+    cdef uint64_t hashed
+    cdef uint64_t* stamp
+    memcpy(who, &run.message.source, TABLE_LOCATOR)
+    store_be64(who + TABLE_LOCATOR, run.flow.src)
+    hashed = siphash(&worker.key, who, sizeof(who))
+    stamp = &worker.stamps[hashed & (STAMP_SLOTS - 1)]
+    if (
+        (stamp[0] >> 32 == hashed >> 32 and <uint32_t> (worker.now - stamp[0]) < STAMP_MS)
+        or not _take(&worker.elsewhere if attached else &worker.unattached, worker.now)
+    ):
+        worker.counters[SWITCH_EVENTS_LIMITED] += 1
+        return
+    stamp[0] = (hashed >> 32) << 32 | <uint32_t> worker.now
+    if _tell(
+        worker, attached, EVENT_UNMATCHED if attached else EVENT_UNATTACHED, run.message, run.data, FRAME_HEADER,
+        min(run.segment, run.length),
+    ) < 0:
+        worker.counters[SWITCH_EVENTS_FULL] += 1
+
+
+# -- Judging: PROTOCOL 6.1
+
+cdef void _forward(
+    switch_worker* worker, const switch_run* run, unsigned char* data, uint32_t length, uint32_t count,
+    const uint8_t* to, int verdict,
+) noexcept nogil:
+    """A run, or one datagram of it, was judged good."""
+    parcels_post(&worker.book, &run.flow, data, length, run.segment if count > 1 else length, to)
+    worker.counters[SWITCH_FORWARDED] += count
+    worker.counters[SWITCH_FORWARDED_BYTES] += length
+    if verdict == TABLE_FALLBACK:
+        worker.counters[SWITCH_FALLBACK] += count
+
+
+cdef void _judge_destination(switch_worker* worker, const switch_run* run, table_node* node) noexcept nogil:
+    """The source is good. Resolve as a whole, or one by one where a provisional locator's share does not cover it."""
+    cdef uint8_t to[TABLE_LOCATOR]
+    cdef uint32_t i, offset, length
+    cdef int verdict = table_resolve(worker.table, node, run.flow.dst, run.length, to)
+    if verdict == TABLE_LIVE or (verdict == TABLE_FALLBACK and run.count == 1):
+        _forward(worker, run, run.data, run.length, run.count, to, verdict)
+    elif verdict == TABLE_UNKNOWN:
+        worker.counters[SWITCH_DROP_UNKNOWN_DESTINATION] += run.count
+    elif verdict == TABLE_NO_LOCATOR:
+        worker.counters[SWITCH_DROP_NO_LOCATOR] += run.count
+    elif run.count == 1:
+        worker.counters[SWITCH_DROP_NO_CREDIT] += 1
+    else:
+        for i in range(run.count):
+            offset = i * run.segment
+            length = min(run.segment, run.length - offset)
+            verdict = table_resolve(worker.table, node, run.flow.dst, length, to)
+            if verdict >= 0:
+                _forward(worker, run, run.data + offset, length, 1, to, verdict)
+            else:
+                worker.counters[SWITCH_DROP_NO_CREDIT] += 1
+
+
+cdef void _judge(
+    switch_worker* worker, const switch_run* run, table_node* src_node, table_node* dst_node
+) noexcept nogil:
+    cdef const uint8_t* source = <const uint8_t*> &run.message.source
+    cdef uint32_t i, offset
+    cdef switch_run single
+    # CONTROL has no grace, so it must not spend any.
+    cdef int verdict = table_source(
+        worker.table, src_node, run.flow.src, source, run.length if run.kind == FRAME_DATA else 0
+    )
+    if verdict == TABLE_UNKNOWN:
+        worker.counters[SWITCH_DROP_UNATTACHED] += run.count
+        _unmatched(worker, run, False)
+    elif verdict != TABLE_LIVE and run.kind == FRAME_CONTROL:
+        worker.counters[SWITCH_DROP_CONTROL_SOURCE] += run.count
+        _unmatched(worker, run, True)
+    elif verdict == TABLE_STRAY and run.count > 1:
+        single = run[0]
+        single.count = 1
+        for i in range(run.count):
+            offset = i * run.segment
+            single.data = run.data + offset
+            single.length = single.segment = min(run.segment, run.length - offset)
+            _judge(worker, &single, src_node, dst_node)
+    elif verdict == TABLE_STRAY:
+        worker.counters[SWITCH_DROP_STRAY] += 1
+        _unmatched(worker, run, True)
+    else:
+        if verdict == TABLE_GRACE:
+            worker.counters[SWITCH_GRACE] += run.count
+            _unmatched(worker, run, True)
+        elif run.kind == FRAME_CONTROL:
+            table_source(worker.table, src_node, run.flow.src, source, run.length)  # a provisional locator earns by it
+        _judge_destination(worker, run, dst_node)
+
+
+cdef bint _within_budget(switch_worker* worker, const switch_run* run) noexcept nogil:
+    """While datagrams queue, no source may make the others wait for more than BUDGET sends per batch."""
+    cdef uint32_t* spent = &worker.spent[run.flow.src_hash & (BUDGET_SLOTS - 1)]
+    if worker.first_src == 0:
+        worker.first_src = run.flow.src
+    elif worker.first_src != run.flow.src:
+        worker.company = 2
+    if spent[0] >= BUDGET and worker.company > 0:
+        return False
+    spent[0] += 1
+    return True
+
+
+cdef void _judge_runs(switch_worker* worker) noexcept nogil:
+    cdef const switch_run* run
+    cdef table_node* src_node = NULL
+    cdef table_node* dst_node = NULL
+    cdef uint64_t src = 0
+    cdef uint64_t dst = 0
+    cdef unsigned int i
+    for i in range(worker.runs_used):
+        table_touch(worker.table, worker.runs[i].flow.src_hash)
+        table_touch(worker.table, worker.runs[i].flow.dst_hash)
+    for i in range(worker.runs_used):
+        run = &worker.runs[i]
+        if worker.backlog and not _within_budget(worker, run):
+            worker.counters[SWITCH_DROP_BUDGET] += run.count
+            continue
+        if run.flow.src != src:
+            src = run.flow.src
+            src_node = table_find(worker.table, src, run.flow.src_hash)
+        if run.flow.dst != dst:
+            dst = run.flow.dst
+            dst_node = table_find(worker.table, dst, run.flow.dst_hash)
+        _judge(worker, run, src_node, dst_node)
+    worker.runs_used = 0
+
+
+# -- Receiving
+
+cdef void _split(switch_worker* worker, const udp_message* message) noexcept nogil:
+    """A message into runs; what is malformed, or for the Switch itself, is dealt with here."""
+    cdef uint32_t start = 0
+    cdef uint32_t end, size, count
+    cdef unsigned char* packet
+    cdef switch_run* run
+    cdef uint64_t dst
+    cdef int kind
+    while start < message.length or message.length == 0:
+        packet = message.data + start
+        size = min(message.segment, message.length - start)
+        kind = frame_check(packet, size)
+        if kind < 0:
+            worker.counters[SWITCH_DROP_HEADER - kind - 1] += 1
+            if message.length == 0:
+                return
+            start += size
+            continue
+        dst = frame_destination(packet)
+        if frame_source(packet) == worker.switch_id:
+            worker.counters[SWITCH_DROP_IS_SWITCH] += 1
+            start += size
+            continue
+        if dst == 0 or dst == worker.switch_id:
+            _to_endpoint(worker, message, packet, size, kind)
+            start += size
+            continue
+        count = 1
+        end = start + size
+        while end < message.length:
+            size = min(message.segment, message.length - end)
+            if size < FRAME_HEADER or memcmp(packet, message.data + end, 20) != 0:
+                break
+            count += 1
+            end += size
+        if kind == FRAME_REPORT or kind == FRAME_PRIVATE:
+            worker.counters[SWITCH_DROP_MISDIRECTED] += count
+            start = end
+            continue
+        if worker.runs_used == RUNS_MAX:
+            _judge_runs(worker)
+        run = &worker.runs[worker.runs_used]
+        worker.runs_used += 1
+        run.data = packet
+        run.length = end - start
+        run.segment = message.segment if count > 1 else run.length
+        run.count = count
+        run.kind = kind
+        run.message = message
+        run.flow.src, run.flow.dst = frame_source(packet), dst
+        run.flow.src_hash = table_hash(worker.table, run.flow.src)
+        run.flow.dst_hash = table_hash(worker.table, dst)
+        start = end
+
+
+cdef int _work_socket(switch_worker* worker, int index) noexcept nogil:
+    """What waits at one socket, up to its share. 0, or -errno when the socket is gone."""
+    cdef timespec now
+    cdef int turn, got, i
+    worker.socket = index
+    worker.receiver.fd = worker.fds[index]
+    for turn in range(BATCHES_PER_TURN):
+        got = udp_receive(&worker.receiver)
+        if got < 0:
+            return got
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &now)
+        worker.now = <uint64_t> now.tv_sec * 1000 + <uint64_t> now.tv_nsec // 1000000
+        worker.backlog = worker.receiver.used == worker.receiver.size
+        if worker.backlog:
+            memset(worker.spent, 0, BUDGET_SLOTS * sizeof(uint32_t))
+            worker.first_src = 0
+            worker.company -= worker.company > 0
+        for i in range(got):
+            _split(worker, &worker.receiver.messages[i])
+        _judge_runs(worker)
+        parcels_send(&worker.book)
+        if not worker.backlog:
+            break
+    return 0
+
+
+cdef int _work(switch_worker* worker) noexcept nogil:
+    """Until stopped. 0, or -errno when a socket is gone."""
+    cdef pollfd wanted[SOCKETS_MAX + 1]
+    cdef int i, result
+    for i in range(worker.sockets):
+        wanted[i].fd = worker.fds[i]
+        wanted[i].events = POLLIN
+    wanted[worker.sockets].fd = worker.wake_fd
+    wanted[worker.sockets].events = POLLIN
+    while not atomic_get(&worker.stopping):
+        if poll(wanted, <unsigned long> worker.sockets + 1, -1) < 0:
+            if errno == EINTR:
+                continue
+            return -errno
+        for i in range(worker.sockets):
+            if wanted[i].revents:
+                result = _work_socket(worker, i)
+                if result < 0:
+                    return result
+    return 0
+
+
+# -- Life, and the Python face
+
+cdef int _allocate(switch_worker* worker, unsigned int batch, size_t ring_bytes, int event_fd) noexcept nogil:
+    worker.runs = <switch_run*> calloc(RUNS_MAX, sizeof(switch_run))
+    worker.spent = <uint32_t*> calloc(BUDGET_SLOTS, sizeof(uint32_t))
+    worker.stamps = <uint64_t*> calloc(STAMP_SLOTS, sizeof(uint64_t))
+    worker.known = ring_create(ring_bytes, event_fd)
+    worker.strangers = ring_create(ring_bytes, event_fd)
+    if (worker.runs == NULL or worker.spent == NULL or worker.stamps == NULL or worker.known == NULL
+            or worker.strangers == NULL):
+        return -ENOMEM
+    return udp_receiver_init(&worker.receiver, -1, batch)
+
+
+cdef void _release(switch_worker* worker) noexcept nogil:
+    free(worker.runs)
+    free(worker.spent)
+    free(worker.stamps)
+    ring_destroy(worker.known)
+    ring_destroy(worker.strangers)
+    udp_receiver_free(&worker.receiver)
+    parcels_free(&worker.book)
+    free(worker)
+
+
+cdef class Worker:
+    cdef switch_worker* _worker
+    cdef Table _table  # the loop reads it as long as this object lives
+
+    def __cinit__(
+        self, Table table not None, uint64_t switch_id, fds, int exit_v4, int exit_v6, int event_fd, bytes key not None,
+        *, unsigned int batch, unsigned int segments_max, size_t ring_bytes,
+    ):
+        cdef int result, i
+        if not 1 <= len(fds) <= SOCKETS_MAX:
+            raise ValueError(f"a worker has 1 to {SOCKETS_MAX} sockets")
+        if not (-1 <= exit_v4 < len(fds) and -1 <= exit_v6 < len(fds)):
+            raise ValueError("no such socket to send from")
+        if len(key) != 16:
+            raise ValueError("the key has 16 bytes")
+        self._table = table
+        self._worker = <switch_worker*> calloc(1, sizeof(switch_worker))
+        if self._worker == NULL:
+            raise MemoryError
+        self._worker.wake_fd = -1
+        self._worker.table = &table.table
+        self._worker.switch_id = switch_id
+        siphash_set_key(&self._worker.key, <const uint8_t*> PyBytes_AsString(key))
+        if (_allocate(self._worker, batch, ring_bytes, event_fd) < 0
+                or parcels_init(&self._worker.book, exit_v4, exit_v6) < 0):
+            raise MemoryError
+        for i in range(len(fds)):
+            self._worker.fds[i] = fds[i]
+            self._worker.sockets += 1
+            result = parcels_add_socket(&self._worker.book, fds[i], segments_max)
+            if result < 0:
+                raise OSError(-result, os.strerror(-result))
+        self._worker.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def __dealloc__(self):
+        if self._worker != NULL:
+            if self._worker.wake_fd >= 0:
+                os.close(self._worker.wake_fd)
+            _release(self._worker)
+
+    def run(self):
+        cdef int result
+        with nogil:
+            result = _work(self._worker)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+
+    def stop(self):
+        atomic_put(&self._worker.stopping, 1)
+        ring_signal(self._worker.wake_fd)
+
+    def drain_known(self, Py_ssize_t limit):
+        return ring_drain(self._worker.known, limit)
+
+    def drain_strangers(self, Py_ssize_t limit):
+        return ring_drain(self._worker.strangers, limit)
+
+    def counters(self):
+        cdef int i, k
+        counters = {name: self._worker.counters[i] for i, name in enumerate(COUNTER_NAMES)}
+        for k, name in enumerate(UDP_NAMES):
+            counters[name] = self._worker.receiver.counters[k]
+            for i in range(self._worker.sockets):
+                counters[name] += self._worker.book.senders[i].counters[k]
+        return counters
+
+
+def acknowledge(int event_fd):
+    ring_acknowledge(event_fd)
