@@ -43,6 +43,11 @@ _LOCAL_END = LOCATOR_SIZE + 16
 _HEAD_SIZE = _LOCAL_END + 4
 
 
+def make_table(capacity: int) -> Table:
+    """The forwarding table for at most `capacity` nodes, hashed under a key of its own."""
+    return Table(capacity, secrets.token_bytes(16))
+
+
 class SwitchDataPath:
     """Forwarding between attached nodes by `table`, from `start` to `stop`. Use from one thread."""
 

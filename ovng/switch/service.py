@@ -13,21 +13,20 @@ import logging
 import secrets
 import signal
 from collections import Counter
-from typing import Any
 
-from ovng import __version__, limits
+from ovng import limits
 from ovng.clock import Now
-from ovng.config.profile import SwitchProfile, load_profile, make_trust
+from ovng.clock import now as read_clock
+from ovng.config.profile import SwitchProfile, make_trust
 from ovng.errors import ConfigError, Malformed
-from ovng.forwarding.registrar import Out, Registrar
+from ovng.forwarding.registrar import Registrar
+from ovng.forwarding.store import Out
 from ovng.ids import Locator
-from ovng.io import clock_now, notify
+from ovng.io import notify
 from ovng.io.control import ControlServer, Message
-from ovng.io.credentials import memfd_path
+from ovng.io.credentials import memfd_path, read_profile, trust_of
 from ovng.io.driver import Driver
-from ovng.io.files import ProfileLock
 from ovng.io.libcrypto import load_libcrypto, make_aead
-from ovng.io.process import harden
 from ovng.io.switchpath import SwitchDataPath, make_table
 from ovng.session.events import AttachRequested, AttachSettled, CrlChanged
 from ovng.session.manager import SessionManager
@@ -46,10 +45,10 @@ class SwitchService:
         self.started = now
         self.libcrypto = load_libcrypto(profile.libcrypto)
         self.state = SwitchState(profile.state_dir, profile.crl_file)
-        self.trust = make_trust(profile, memfd_path, self.state.read_crl())
+        self.trust = trust_of(profile)
         me = self.trust.identity.id
         self.table = make_table(profile.max_nodes)
-        self.registrar = Registrar(me, profile.network, self.table, secrets.token_bytes, make_aead, now)
+        self.registrar = Registrar(me, self.table, secrets.token_bytes, make_aead, now, profile.network_prefixes)
         self.sessions = SessionManager(me, "switch", self.trust, secrets.token_bytes)
         self.path = SwitchDataPath(
             me, profile.listen, self.table, workers=profile.workers, gro=profile.offloads.gro, gso=profile.offloads.gso
@@ -120,12 +119,10 @@ class SwitchService:
             for event in events:
                 match event:
                     case AttachRequested():
-                        grant = self.registrar.attach(
-                            event.identity, event.request, event.report_master, event.private_master, event.context, now
-                        )
-                        self.sessions.grant(event.ref, grant, now)
+                        self._grant(event, now)
                     case AttachSettled():
-                        self.registrar.settle(event.node_id, event.report_master, event.private_master, now)
+                        masters = event.report_master, event.private_master
+                        self._send(self.registrar.settle(event.node_id, *masters, now))
                     case CrlChanged():
                         self._use_crl(now)
                     case _:
@@ -133,23 +130,29 @@ class SwitchService:
         for datagram, context in self.sessions.datagrams():
             self.path.send(datagram, Locator.unpack(context))
 
+    def _grant(self, event: AttachRequested, now: Now) -> None:
+        grant = self.registrar.attach(event.identity, event.request, event.context, event.report_master, now)
+        if self.registrar.ticket_keys_changed:  # or a crash would make the ticket in this grant worthless
+            self.state.write(TICKET_KEYS, self.registrar.ticket_keys())
+        self.sessions.grant(event.ref, grant, now)
+
     def _send(self, answers: list[Out]) -> None:
-        for answer in answers:
-            self.path.send(answer.datagram, answer.locator)
+        for datagram, locator in answers:
+            self.path.send(datagram, locator)
 
     # -- Revocation, reload, disk
 
     def _use_crl(self, now: Now) -> None:
         der = self.trust.crl_der
         if der is not None:
-            self.registrar.set_crl(self.trust.crl_number, der, self.trust.revoked_serials, now)
+            self.registrar.set_crl(self.trust.crl_number, der, self.trust.revoked_serials)
             log.info("revocation list %d in force: %d serials", self.trust.crl_number, len(self.trust.revoked_serials))
 
     def reload(self, now: Now) -> None:
         """Read profile and CRL again. What cannot be changed while running is told; a wrong profile changes nothing."""
         notify.reloading(now)
         try:
-            profile = load_profile(self.profile.path, load=memfd_path, wall=now.wall)
+            profile = read_profile(self.profile.path)
             if not isinstance(profile, SwitchProfile):
                 raise ConfigError("is the profile of a node", file=str(self.profile.path))
             fixed = ("listen", "workers", "max_nodes", "state_dir", "network", "name", "libcrypto")
@@ -182,19 +185,16 @@ class SwitchService:
         except Malformed as error:
             log.warning("%s: state not usable (%s); nodes attach anew", self.profile.state_dir, error.reason)
         self._use_crl(now)
-        self.state.write(TICKET_KEYS, self.registrar.dump_ticket_keys())
 
     def _save(self) -> None:
-        self.state.write(SNAPSHOT, self.registrar.snapshot())
-        keys = self.registrar.dump_ticket_keys()
-        if keys != self._saved_keys:
-            self.state.write(TICKET_KEYS, keys)
-            self._saved_keys = keys
+        self.state.write(SNAPSHOT, b"".join(self.registrar.snapshot()))
+        if self.registrar.ticket_keys_changed:
+            self.state.write(TICKET_KEYS, self.registrar.ticket_keys())
 
     # -- The control socket
 
     def _answer(self, request: Message) -> Message:
-        now = clock_now()
+        now = read_clock()
         match request.get("verb"):
             case "status":
                 return switch_status(self, now)
@@ -207,8 +207,3 @@ class SwitchService:
                 return {"stopping": True}
             case verb:
                 return {"error": f"a Switch has no verb {verb!r}"}
-
-
-def describe(service: SwitchService) -> dict[str, Any]:
-    """What of a Switch does not change while it runs."""
-    return {"version": __version__, "libcrypto": service.libcrypto}
