@@ -174,3 +174,67 @@ class NodeService:
         self._take_links(now)
         self.sessions.handle_timer(now)
         self.client.handle_timer(now)
+
+    def _deadline(self, now: Now) -> float | None:
+        wanted = (self.sessions.deadline(now), self.client.deadline(now), self.watcher.deadline(), self._look_up_at)
+        return min((at for at in wanted if at is not None), default=None)
+
+    # -- What follows
+
+    def _flush(self, now: Now) -> None:
+        """Carry out what the machines decided, until nothing is left to do."""
+        busy = True
+        while busy:
+            busy = False
+            for event in self.sessions.events():
+                busy = True
+                self._on_session_event(event, now)
+            for told in self.client.events():
+                busy = True
+                self._on_client_event(told, now)
+        for datagram, _ in self.sessions.datagrams():
+            self._send(datagram)
+        for datagram in self.client.datagrams():
+            self._send(datagram)
+
+    def _on_session_event(self, event: session.Event, now: Now) -> None:
+        match event:
+            case session.SessionUp():
+                self.overlay.on_session_up(event.peer, event.identity)
+                log.info(
+                    "session %016x with %s, generation %d, %s, in %.0f ms",
+                    event.session_id,
+                    event.peer,
+                    event.generation,
+                    event.group,
+                    event.handshake_seconds * 1000,
+                )
+            case session.InstallReceive():
+                self.overlay.know(event.peer)
+                self.path.install_receive(event.peer, event.key_id, event.cipher, event.key, event.iv)
+            case session.InstallSend():
+                self.overlay.know(event.peer)
+                self.path.install_send(event.peer, event.key_id, event.cipher, event.key, event.iv)
+                self.overlay.on_send_ready(event.peer)
+            case session.RetireReceive():
+                self.path.retire_receive(event.peer, event.key_id)
+            case session.RetireSend():
+                self.path.retire_send(event.peer)
+                self.overlay.on_send_paused(event.peer)
+            case session.SessionDown():
+                self.overlay.on_session_down(event.peer)
+                text = f": {escape(event.text)}" if event.text else ""
+                log.info("session with %s ended (%s)%s", event.peer, event.reason, text)
+            case session.ConnectFailed():
+                self.overlay.on_connect_failed(event.peer)
+                log.info("no session with %s: %s %s", event.peer, event.reason, escape(event.detail))
+            case session.Attached():
+                if self._source is not None and self.switch.heard(self._source):
+                    self._use_switch()
+                self.client.granted(event.switch_id, event.grant, event.report_master, event.private_master, now)
+                self.attach_group, self.attach_seconds = event.group, event.handshake_seconds
+            case session.AttachFailed():
+                self._on_attach_failed(event, now)
+            case session.CrlChanged():
+                self.client.crl_held(event.number, now)
+                log.info("revocation list %d in force", event.number)
