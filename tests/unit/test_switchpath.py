@@ -236,7 +236,7 @@ def test_what_is_for_the_switch_arrives_with_its_source(dst: int, kind: int, hos
         stranger = w.node(C, host, attached=False)
         datagram = stranger.send(dst, bytes(1232 - 28), kind)
         assert w.events() == [("endpoint", 0, stranger.locator, datagram)]
-        assert w.count("endpoint") == 1
+        w.wait_count("endpoint", 1)
         assert w.path.events() == []
 
 
@@ -458,7 +458,8 @@ def test_junk_changes_nothing() -> None:
             lambda: sum(w.drops().values()) + w.count("endpoint") == seen, f"all accounted for: {w.path.stats()}"
         )
         assert snapshot(w.table) == before
-        assert resident_kib() - warm < 1024
+        held_back = 16 * 1024 if "asan" in os.environ.get("LD_PRELOAD", "") else 0  # freed memory that it watches
+        assert resident_kib() - warm < 1024 + held_back
         a.assert_silent()
         sent = a.send(B, b"still here")
         assert b.receive() == [sent]
