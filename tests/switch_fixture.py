@@ -82,6 +82,11 @@ class World:
         self.port = self.path.addresses[0].port
         self.nodes: list[FakeNode] = []
 
+    def close(self) -> None:
+        self.path.stop()
+        for node in self.nodes:
+            node.sock.close()
+
     def node(self, id: int, host: str = "127.0.0.1", *, attached: bool = True, grace: int = 0) -> FakeNode:
         to = ("::1" if ":" in host else "127.0.0.1", self.port)
         node = FakeNode(id, host, to)
@@ -124,6 +129,4 @@ def world(**options: Any) -> Iterator[World]:
     try:
         yield made
     finally:
-        made.path.stop()
-        for node in made.nodes:
-            node.sock.close()
+        made.close()

@@ -4,7 +4,7 @@ class Ring:
     """Single-producer, single-consumer ring of (kind, payload) records with an eventfd for its consumer."""
 
     def __init__(self, capacity: int) -> None:
-        """`capacity` in bytes, rounded up to a power of two, at least 64. A record takes 8 + its length, padded to 8."""
+        """`capacity` in bytes, a power of two after rounding up, at least 64. A record takes 8 + its length, padded."""
     def fileno(self) -> int:
         """The eventfd: readable when records wait."""
     @property

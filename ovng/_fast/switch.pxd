@@ -1,19 +1,17 @@
 """The Switch's loop: its state and its counters. The theory is in `switch.pyx`."""
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from ovng._fast.parcels cimport PARCELS_SOCKETS, flow_key, parcel_book
 from ovng._fast.ring cimport ring
 from ovng._fast.siphash cimport siphash_key
 from ovng._fast.table cimport node_table
-from ovng._fast.udp cimport locator, udp_message, udp_receiver, udp_sender
+from ovng._fast.udp cimport locator, udp_message, udp_receiver
 
 
 cdef enum:
-    SOCKETS_MAX = 16  # listen addresses
-    RUNS_MAX = 1024  # runs judged together
-    PARCELS_MAX = 2048  # sent together
-    FLOWS_MAX = 2 * PARCELS_MAX  # a flow and a destination for each
-    FLOW_SLOTS = 2 * FLOWS_MAX
+    SOCKETS_MAX = PARCELS_SOCKETS  # listen addresses
+    RUNS_MAX = 1024  # judged together
     BATCHES_PER_TURN = 8  # one socket's share before the next socket is looked at
     BUDGET_SLOTS = 1024
     BUDGET = 512  # runs of one source in one batch, when datagrams queue
@@ -67,31 +65,8 @@ cdef struct switch_run:
     uint32_t segment  # every datagram has this length, the last may be shorter
     uint32_t count
     int kind
-    uint64_t src
-    uint64_t dst
-    uint64_t src_hash
-    uint64_t dst_hash
+    flow_key flow
     const udp_message* message
-
-
-# What was judged good, and where it goes.
-cdef struct switch_parcel:
-    unsigned char* data
-    uint32_t length
-    uint32_t segment
-    uint32_t count
-    int32_t next  # of the same flow, -1 at its end
-    locator to
-
-
-# With src 0, which no node has: a destination, whose list is of flows and not of parcels.
-cdef struct switch_flow:
-    uint64_t dst
-    uint64_t src
-    int32_t first
-    int32_t last
-    int32_t next
-    uint32_t slot
 
 
 cdef struct token_bucket:
@@ -104,28 +79,21 @@ cdef struct switch_worker:
     uint64_t switch_id
     int sockets
     int fds[SOCKETS_MAX]
-    int exit_v4  # socket from which IPv4 is sent, -1 none
-    int exit_v6
     int wake_fd
     uint32_t stopping
     siphash_key key
 
     udp_receiver receiver  # shared by the sockets: each batch is done before the next
-    udp_sender senders[SOCKETS_MAX]
+    parcel_book book
     int socket  # that the present batch came from
     uint64_t now  # milliseconds, read once per batch
     bint backlog
 
     switch_run* runs
     unsigned int runs_used
-    switch_parcel* parcels
-    unsigned int parcels_used
-    switch_flow* flows
-    unsigned int flows_used
-    unsigned int latest  # the flow of the last parcel
-    int32_t* flow_slots
     uint32_t* spent  # runs per source in this batch
-    uint32_t runs_judged  # in this batch
+    uint64_t first_src  # in this batch
+    uint32_t company  # not 0: this batch or the last had more than one source
     uint64_t* stamps  # high half: who, low half: when
 
     token_bucket elsewhere  # for attached IDs at other locators

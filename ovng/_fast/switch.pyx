@@ -7,9 +7,7 @@ One worker is one thread with one SO_REUSEPORT socket per listen address. Its wo
 A *run* is what one message holds of neighbouring datagrams with the same first 20 bytes; whole trains are one run, and
 are looked up, judged and sent as one. Where a credit is touched and does not cover the run, it is judged again
 datagram by datagram, so that credits are exact. Look-ups go in three passes over the batch, each of which prefetches
-what the next one reads. Judged runs become *parcels*, which are sorted by destination and there by source: everything
-for one destination that has one size leaves in one segmented send, and the order within each (source, destination)
-flow is kept.
+what the next one reads. What was judged good is sorted and sent by `parcels.pyx`.
 
 What is for the Switch itself goes to Python through two rings, so that strangers cannot crowd out attached nodes:
 `known` for datagrams from attached nodes, `strangers` for the rest. Full rings refuse; Python's pace never reaches
@@ -18,7 +16,7 @@ token bucket.
 """
 
 from libc.errno cimport EINTR, ENOMEM, errno
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
@@ -28,17 +26,14 @@ from ovng._fast.frame cimport (
     FRAME_CONTROL, FRAME_DATA, FRAME_HEADER, FRAME_PRIVATE, FRAME_REPORT, frame_check, frame_destination, frame_source,
     store_be32, store_be64,
 )
+from ovng._fast.parcels cimport parcels_add_socket, parcels_free, parcels_init, parcels_post, parcels_send
 from ovng._fast.ring cimport ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_put, ring_signal
 from ovng._fast.siphash cimport siphash, siphash_set_key
 from ovng._fast.table cimport (
-    TABLE_FALLBACK, TABLE_GRACE, TABLE_LIVE, TABLE_LOCATOR, TABLE_NO_CREDIT, TABLE_NO_LOCATOR, TABLE_STRAY,
-    TABLE_UNKNOWN, Table, atomic_get, atomic_put, table_find, table_hash, table_lookup, table_node, table_resolve,
-    table_source, table_touch,
+    TABLE_FALLBACK, TABLE_GRACE, TABLE_LIVE, TABLE_LOCATOR, TABLE_NO_LOCATOR, TABLE_STRAY, TABLE_UNKNOWN, Table,
+    atomic_get, atomic_put, table_find, table_hash, table_lookup, table_node, table_resolve, table_source, table_touch,
 )
-from ovng._fast.udp cimport (
-    UDP_DROP_UNREACHABLE, udp_append, udp_flush, udp_is_mapped, udp_receive, udp_receiver_free, udp_receiver_init,
-    udp_send_run, udp_sender_free, udp_sender_init,
-)
+from ovng._fast.udp cimport udp_receive, udp_receiver_free, udp_receiver_init
 
 import os
 
@@ -131,7 +126,7 @@ cdef void _unmatched(switch_worker* worker, const switch_run* run, bint attached
     cdef uint64_t hashed
     cdef uint64_t* stamp
     memcpy(who, &run.message.source, TABLE_LOCATOR)
-    store_be64(who + TABLE_LOCATOR, run.src)
+    store_be64(who + TABLE_LOCATOR, run.flow.src)
     hashed = siphash(&worker.key, who, sizeof(who))
     stamp = &worker.stamps[hashed & (STAMP_SLOTS - 1)]
     if (
@@ -148,124 +143,27 @@ cdef void _unmatched(switch_worker* worker, const switch_run* run, bint attached
         worker.counters[SWITCH_EVENTS_FULL] += 1
 
 
-# -- Sending: parcels, by destination and flow
+# -- Judging: PROTOCOL 6.1
 
-cdef unsigned int _flow(switch_worker* worker, uint64_t dst, uint64_t src, uint64_t hashed) noexcept nogil:
-    """The index of a flow (src 0: of a destination), a new one included. There is always room: FLOWS_MAX."""
-    cdef uint32_t slot = <uint32_t> hashed & (FLOW_SLOTS - 1)
-    cdef switch_flow* flow
-    while worker.flow_slots[slot] >= 0:
-        flow = &worker.flows[worker.flow_slots[slot]]
-        if flow.dst == dst and flow.src == src:
-            return <unsigned int> worker.flow_slots[slot]
-        slot = (slot + 1) & (FLOW_SLOTS - 1)
-    flow = &worker.flows[worker.flows_used]
-    flow.dst, flow.src, flow.slot = dst, src, slot
-    flow.first = flow.last = flow.next = -1
-    worker.flow_slots[slot] = <int32_t> worker.flows_used
-    worker.flows_used += 1
-    return worker.flows_used - 1
-
-
-cdef unsigned int _flow_of(switch_worker* worker, const switch_run* run) noexcept nogil:
-    cdef switch_flow* flow
-    cdef switch_flow* destination
-    cdef unsigned int index, at
-    if worker.flows_used > 0:
-        flow = &worker.flows[worker.latest]
-        if flow.dst == run.dst and flow.src == run.src:
-            return worker.latest
-    index = _flow(worker, run.dst, run.src, run.dst_hash ^ (run.src_hash << 32 | run.src_hash >> 32))
-    worker.latest = index
-    if worker.flows[index].first >= 0:
-        return index
-    at = _flow(worker, run.dst, 0, run.dst_hash)
-    destination = &worker.flows[at]
-    if destination.first < 0:
-        destination.first = <int32_t> index
-    else:
-        worker.flows[destination.last].next = <int32_t> index
-    destination.last = <int32_t> index
-    return index
-
-
-cdef void _post(
+cdef void _forward(
     switch_worker* worker, const switch_run* run, unsigned char* data, uint32_t length, uint32_t count,
-    const uint8_t* to, bint fallback,
+    const uint8_t* to, int verdict,
 ) noexcept nogil:
     """A run, or one datagram of it, was judged good."""
-    cdef switch_flow* flow
-    cdef switch_parcel* parcel
-    cdef int32_t index
-    if worker.parcels_used == PARCELS_MAX:
-        _send_parcels(worker)
-    flow = &worker.flows[_flow_of(worker, run)]
-    index = <int32_t> worker.parcels_used
-    worker.parcels_used += 1
-    parcel = &worker.parcels[index]
-    parcel.data, parcel.length, parcel.count = data, length, count
-    parcel.segment = run.segment if count > 1 else length
-    parcel.next = -1
-    memcpy(&parcel.to, to, sizeof(locator))
-    if flow.first < 0:
-        flow.first = index
-    else:
-        worker.parcels[flow.last].next = index
-    flow.last = index
+    parcels_post(&worker.book, &run.flow, data, length, run.segment if count > 1 else length, to)
     worker.counters[SWITCH_FORWARDED] += count
     worker.counters[SWITCH_FORWARDED_BYTES] += length
-    if fallback:
+    if verdict == TABLE_FALLBACK:
         worker.counters[SWITCH_FALLBACK] += count
 
-
-cdef void _send_destination(switch_worker* worker, const switch_flow* destination) noexcept nogil:
-    """Its flows one after the other. A parcel joins the message before it where locator and segment size allow."""
-    cdef const switch_parcel* joined = NULL  # gave the open message its locator and segment size
-    cdef const switch_parcel* parcel
-    cdef int32_t flow = destination.first
-    cdef int32_t at
-    cdef int exit = -1
-    while flow >= 0:
-        at = worker.flows[flow].first
-        while at >= 0:
-            parcel = &worker.parcels[at]
-            at = parcel.next
-            if (
-                joined != NULL
-                and (parcel.segment == joined.segment or parcel.count == 1 and parcel.length < joined.segment)
-                and memcmp(&parcel.to, &joined.to, sizeof(locator)) == 0
-                and udp_append(&worker.senders[exit], parcel.data, parcel.length)
-            ):
-                continue
-            joined = NULL
-            exit = worker.exit_v4 if udp_is_mapped(parcel.to.address) else worker.exit_v6
-            if exit < 0:
-                worker.senders[0].counters[UDP_DROP_UNREACHABLE] += parcel.count
-            elif udp_send_run(&worker.senders[exit], &parcel.to, parcel.data, parcel.length, parcel.segment) == 0:
-                joined = parcel
-        flow = worker.flows[flow].next
-
-
-cdef void _send_parcels(switch_worker* worker) noexcept nogil:
-    cdef unsigned int i
-    for i in range(worker.flows_used):
-        if worker.flows[i].src == 0:
-            _send_destination(worker, &worker.flows[i])
-        worker.flow_slots[worker.flows[i].slot] = -1
-    for i in range(<unsigned int> worker.sockets):
-        udp_flush(&worker.senders[i])
-    worker.flows_used = worker.parcels_used = 0
-
-
-# -- Judging: PROTOCOL 6.1
 
 cdef void _judge_destination(switch_worker* worker, const switch_run* run, table_node* node) noexcept nogil:
     """The source is good. Resolve as a whole, or one by one where a provisional locator's share does not cover it."""
     cdef uint8_t to[TABLE_LOCATOR]
     cdef uint32_t i, offset, length
-    cdef int verdict = table_resolve(worker.table, node, run.dst, run.length, to)
+    cdef int verdict = table_resolve(worker.table, node, run.flow.dst, run.length, to)
     if verdict == TABLE_LIVE or (verdict == TABLE_FALLBACK and run.count == 1):
-        _post(worker, run, run.data, run.length, run.count, to, verdict == TABLE_FALLBACK)
+        _forward(worker, run, run.data, run.length, run.count, to, verdict)
     elif verdict == TABLE_UNKNOWN:
         worker.counters[SWITCH_DROP_UNKNOWN_DESTINATION] += run.count
     elif verdict == TABLE_NO_LOCATOR:
@@ -276,9 +174,9 @@ cdef void _judge_destination(switch_worker* worker, const switch_run* run, table
         for i in range(run.count):
             offset = i * run.segment
             length = min(run.segment, run.length - offset)
-            verdict = table_resolve(worker.table, node, run.dst, length, to)
+            verdict = table_resolve(worker.table, node, run.flow.dst, length, to)
             if verdict >= 0:
-                _post(worker, run, run.data + offset, length, 1, to, verdict == TABLE_FALLBACK)
+                _forward(worker, run, run.data + offset, length, 1, to, verdict)
             else:
                 worker.counters[SWITCH_DROP_NO_CREDIT] += 1
 
@@ -291,7 +189,7 @@ cdef void _judge(
     cdef switch_run single
     # CONTROL has no grace, so it must not spend any.
     cdef int verdict = table_source(
-        worker.table, src_node, run.src, source, run.length if run.kind == FRAME_DATA else 0
+        worker.table, src_node, run.flow.src, source, run.length if run.kind == FRAME_DATA else 0
     )
     if verdict == TABLE_UNKNOWN:
         worker.counters[SWITCH_DROP_UNATTACHED] += run.count
@@ -315,15 +213,18 @@ cdef void _judge(
             worker.counters[SWITCH_GRACE] += run.count
             _unmatched(worker, run, True)
         elif run.kind == FRAME_CONTROL:
-            table_source(worker.table, src_node, run.src, source, run.length)  # a provisional locator earns by it
+            table_source(worker.table, src_node, run.flow.src, source, run.length)  # a provisional locator earns by it
         _judge_destination(worker, run, dst_node)
 
 
 cdef bint _within_budget(switch_worker* worker, const switch_run* run) noexcept nogil:
     """While datagrams queue, no source may make the others wait for more than BUDGET sends per batch."""
-    cdef uint32_t* spent = &worker.spent[run.src_hash & (BUDGET_SLOTS - 1)]
-    worker.runs_judged += 1
-    if spent[0] >= BUDGET and spent[0] + 1 < worker.runs_judged:  # it is not alone
+    cdef uint32_t* spent = &worker.spent[run.flow.src_hash & (BUDGET_SLOTS - 1)]
+    if worker.first_src == 0:
+        worker.first_src = run.flow.src
+    elif worker.first_src != run.flow.src:
+        worker.company = 2
+    if spent[0] >= BUDGET and worker.company > 0:
         return False
     spent[0] += 1
     return True
@@ -337,19 +238,19 @@ cdef void _judge_runs(switch_worker* worker) noexcept nogil:
     cdef uint64_t dst = 0
     cdef unsigned int i
     for i in range(worker.runs_used):
-        table_touch(worker.table, worker.runs[i].src_hash)
-        table_touch(worker.table, worker.runs[i].dst_hash)
+        table_touch(worker.table, worker.runs[i].flow.src_hash)
+        table_touch(worker.table, worker.runs[i].flow.dst_hash)
     for i in range(worker.runs_used):
         run = &worker.runs[i]
         if worker.backlog and not _within_budget(worker, run):
             worker.counters[SWITCH_DROP_BUDGET] += run.count
             continue
-        if run.src != src:
-            src = run.src
-            src_node = table_find(worker.table, src, run.src_hash)
-        if run.dst != dst:
-            dst = run.dst
-            dst_node = table_find(worker.table, dst, run.dst_hash)
+        if run.flow.src != src:
+            src = run.flow.src
+            src_node = table_find(worker.table, src, run.flow.src_hash)
+        if run.flow.dst != dst:
+            dst = run.flow.dst
+            dst_node = table_find(worker.table, dst, run.flow.dst_hash)
         _judge(worker, run, src_node, dst_node)
     worker.runs_used = 0
 
@@ -405,8 +306,9 @@ cdef void _split(switch_worker* worker, const udp_message* message) noexcept nog
         run.count = count
         run.kind = kind
         run.message = message
-        run.src, run.dst = frame_source(packet), dst
-        run.src_hash, run.dst_hash = table_hash(worker.table, run.src), table_hash(worker.table, dst)
+        run.flow.src, run.flow.dst = frame_source(packet), dst
+        run.flow.src_hash = table_hash(worker.table, run.flow.src)
+        run.flow.dst_hash = table_hash(worker.table, dst)
         start = end
 
 
@@ -425,11 +327,12 @@ cdef int _work_socket(switch_worker* worker, int index) noexcept nogil:
         worker.backlog = worker.receiver.used == worker.receiver.size
         if worker.backlog:
             memset(worker.spent, 0, BUDGET_SLOTS * sizeof(uint32_t))
-            worker.runs_judged = 0
+            worker.first_src = 0
+            worker.company -= worker.company > 0
         for i in range(got):
             _split(worker, &worker.receiver.messages[i])
         _judge_runs(worker)
-        _send_parcels(worker)
+        parcels_send(&worker.book)
         if not worker.backlog:
             break
     return 0
@@ -461,33 +364,24 @@ cdef int _work(switch_worker* worker) noexcept nogil:
 
 cdef int _allocate(switch_worker* worker, unsigned int batch, size_t ring_bytes, int event_fd) noexcept nogil:
     worker.runs = <switch_run*> calloc(RUNS_MAX, sizeof(switch_run))
-    worker.parcels = <switch_parcel*> calloc(PARCELS_MAX, sizeof(switch_parcel))
-    worker.flows = <switch_flow*> calloc(FLOWS_MAX, sizeof(switch_flow))
-    worker.flow_slots = <int32_t*> calloc(FLOW_SLOTS, sizeof(int32_t))
     worker.spent = <uint32_t*> calloc(BUDGET_SLOTS, sizeof(uint32_t))
     worker.stamps = <uint64_t*> calloc(STAMP_SLOTS, sizeof(uint64_t))
     worker.known = ring_create(ring_bytes, event_fd)
     worker.strangers = ring_create(ring_bytes, event_fd)
-    if (worker.runs == NULL or worker.parcels == NULL or worker.flows == NULL or worker.flow_slots == NULL
-            or worker.spent == NULL or worker.stamps == NULL or worker.known == NULL or worker.strangers == NULL):
+    if (worker.runs == NULL or worker.spent == NULL or worker.stamps == NULL or worker.known == NULL
+            or worker.strangers == NULL):
         return -ENOMEM
-    memset(worker.flow_slots, 0xFF, FLOW_SLOTS * sizeof(int32_t))
     return udp_receiver_init(&worker.receiver, -1, batch)
 
 
 cdef void _release(switch_worker* worker) noexcept nogil:
-    cdef int i
     free(worker.runs)
-    free(worker.parcels)
-    free(worker.flows)
-    free(worker.flow_slots)
     free(worker.spent)
     free(worker.stamps)
     ring_destroy(worker.known)
     ring_destroy(worker.strangers)
     udp_receiver_free(&worker.receiver)
-    for i in range(worker.sockets):
-        udp_sender_free(&worker.senders[i])
+    parcels_free(&worker.book)
     free(worker)
 
 
@@ -513,14 +407,14 @@ cdef class Worker:
         self._worker.wake_fd = -1
         self._worker.table = &table.table
         self._worker.switch_id = switch_id
-        self._worker.exit_v4, self._worker.exit_v6 = exit_v4, exit_v6
         siphash_set_key(&self._worker.key, <const uint8_t*> PyBytes_AsString(key))
-        if _allocate(self._worker, batch, ring_bytes, event_fd) < 0:
+        if (_allocate(self._worker, batch, ring_bytes, event_fd) < 0
+                or parcels_init(&self._worker.book, exit_v4, exit_v6) < 0):
             raise MemoryError
         for i in range(len(fds)):
             self._worker.fds[i] = fds[i]
             self._worker.sockets += 1
-            result = udp_sender_init(&self._worker.senders[i], fds[i], segments_max)
+            result = parcels_add_socket(&self._worker.book, fds[i], segments_max)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
         self._worker.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -554,7 +448,7 @@ cdef class Worker:
         for k, name in enumerate(UDP_NAMES):
             counters[name] = self._worker.receiver.counters[k]
             for i in range(self._worker.sockets):
-                counters[name] += self._worker.senders[i].counters[k]
+                counters[name] += self._worker.book.senders[i].counters[k]
         return counters
 
 

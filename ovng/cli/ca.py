@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ovng.cli.common import Parser, argument, day, show_json, show_table, warn, whole_number
+from ovng.cli.common import Parser, argument, show_json, show_table, warn, whole_number
 from ovng.clock import now
 from ovng.config.values import parse_address, parse_endpoint, parse_name, parse_network, parse_unicast_prefix
 from ovng.errors import SystemProblem
 from ovng.limits import CERTIFICATE_DAYS, CERTIFICATE_WARN_DAYS
 from ovng.pki.folder import CA_KEY, CRL, Folder, Member
+from ovng.pki.trust import day
 
 if TYPE_CHECKING:
     from ovng.pki import ca as authority
@@ -121,7 +122,7 @@ def _authority() -> Any:
         from ovng.pki import ca
     except ImportError as error:
         raise SystemProblem(
-            f"`ovng ca` needs the Python package cryptography ({error}): pip install cryptography, on this machine only"
+            f"`ovng ca` needs the Python package cryptography ({error}): install it (python3-cryptography), only here"
         ) from None
     return ca
 

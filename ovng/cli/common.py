@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
 from ovng.errors import ConfigError
@@ -59,8 +58,3 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def warn(line: str) -> None:
     """One line on stderr that is no error."""
     print(f"ovng: warning: {line}", file=sys.stderr)
-
-
-def day(seconds: float) -> str:
-    """A date for people, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")

@@ -10,7 +10,6 @@ import functools
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,7 +32,7 @@ from ovng.errors import ConfigError, Malformed
 from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.pki.der import parse_certificate, parse_crl
 from ovng.pki.identity import Identity, Kind
-from ovng.pki.trust import Load, Trust
+from ovng.pki.trust import Load, Trust, day
 
 T = TypeVar("T")
 
@@ -278,11 +277,11 @@ def _prove(section: Section, profile: Profile, load: Load, wall: float) -> Ident
         except Malformed as error:
             section.need(key).fail(f"is not a certificate that can be read ({error.reason})")
         if facts.not_after < wall:
-            day = datetime.fromtimestamp(facts.not_after, UTC).strftime("%Y-%m-%d")
+            ended = f"expired on {day(facts.not_after)} (this machine's clock says {day(wall)})"
             section.need(key).fail(
-                f"expired on {day}: run `ovng ca renew {profile.name}` on the CA's machine and bring the new profile"
+                f"{ended}: run `ovng ca renew {profile.name}` on the CA's machine and bring the new profile"
                 if key == "certificate"
-                else f"the network's CA expired on {day}: make a new network with `ovng ca init`"
+                else f"the network's CA {ended}: make a new network with `ovng ca init`"
             )
     try:
         trust = make_trust(profile, load)

@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 from ovng.ids import NodeID
+from ovng.pki.der import parse_certificate
 
 KeyType = Literal["p256", "ed25519"]
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -54,6 +54,12 @@ def certificate_pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
+def dates_of(certificate: x509.Certificate) -> tuple[float, float]:
+    """notBefore and notAfter, in seconds since 1970. (`not_valid_after_utc` is younger than Debian 12's package.)"""
+    facts = parse_certificate(certificate.public_bytes(serialization.Encoding.DER))
+    return facts.not_before, facts.not_after
+
+
 class Authority:
     """A CA's certificate and key, able to sign. Dates come in as `wall`, seconds since 1970."""
 
@@ -88,7 +94,8 @@ class Authority:
         if not isinstance(loaded, PrivateKey):
             raise ValueError("neither a P-256 nor an Ed25519 key")
         authority = cls(x509.load_pem_x509_certificate(certificate), loaded)
-        if authority.certificate.public_key() != loaded.public_key():
+        public = authority.certificate.public_key()
+        if not isinstance(public, PublicKey) or spki(public) != spki(loaded.public_key()):
             raise ValueError("the key is not that of the certificate")
         return authority
 
@@ -97,9 +104,9 @@ class Authority:
         return certificate_pem(self.certificate), key_pem(self._key)
 
     @property
-    def not_after(self) -> float:
-        """When the CA itself ends."""
-        return self.certificate.not_valid_after_utc.timestamp()
+    def dates(self) -> tuple[float, float]:
+        """When the CA's own certificate begins and ends."""
+        return dates_of(self.certificate)
 
     def issue(self, public_key: PublicKey, uris: Sequence[str], wall: float, days: float) -> x509.Certificate:
         """Sign a certificate that says `uris`. It never outlives the CA."""
@@ -111,7 +118,7 @@ class Authority:
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(_moment(wall - BACKDATE))
-            .not_valid_after(_moment(min(wall + days * 86_400, self.not_after)))
+            .not_valid_after(_moment(min(wall + days * 86_400, self.dates[1])))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_others=False), critical=True)
             # Critical because the subject is empty (RFC 5280, 4.1.2.6).
@@ -137,14 +144,6 @@ class Authority:
             entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(_moment(when))
             builder = builder.add_revoked_certificate(entry.build())
         return builder.sign(self._key, _hash(self._key)).public_bytes(serialization.Encoding.DER)
-
-    def signed(self, certificate: x509.Certificate) -> bool:
-        """True if this CA signed it."""
-        try:
-            certificate.verify_directly_issued_by(self.certificate)
-        except (ValueError, TypeError, InvalidSignature):
-            return False
-        return True
 
 
 def _hash(key: PrivateKey) -> hashes.SHA256 | None:

@@ -92,7 +92,7 @@ class Trust:
         if self.is_revoked(identity.serial):
             raise IdentityError("revoked", str(identity.id))
         if identity.not_after < max(wall, self.signed_date):
-            raise IdentityError("expired", f"{identity.id} on {_day(identity.not_after)}")
+            raise IdentityError("expired", f"{identity.id} on {day(identity.not_after)}")
         return identity
 
     # -- Revocation
@@ -150,7 +150,7 @@ class Trust:
         if wall >= self.signed_date - CLOCK_TOLERANCE:
             return None
         return (
-            f"this machine's clock is wrong: it says {_day(wall)}, but it is {_day(self.signed_date)} or later;"
+            f"this machine's clock is wrong: it says {day(wall)}, but it is {day(self.signed_date)} or later;"
             " set it (NTP), connections work meanwhile"
         )
 
@@ -159,7 +159,7 @@ class Trust:
         left = self.identity.not_after - max(wall, self.signed_date)
         if left > CERTIFICATE_WARN_DAYS * _DAY:
             return None
-        when = f"ended on {_day(self.identity.not_after)}" if left < 0 else f"ends in {int(left // _DAY)} days"
+        when = f"ended on {day(self.identity.not_after)}" if left < 0 else f"ends in {int(left // _DAY)} days"
         return f"this {self.identity.kind}'s certificate {when}: run `ovng ca renew` on the CA's machine"
 
     def crl_warning(self, wall: float) -> str | None:
@@ -167,7 +167,7 @@ class Trust:
         if self._crl is None or self._crl.next_update is None or self._crl.next_update >= max(wall, self.signed_date):
             return None
         return (
-            f"the revocation list (number {self._crl.number}) is out of date since {_day(self._crl.next_update)}:"
+            f"the revocation list (number {self._crl.number}) is out of date since {day(self._crl.next_update)}:"
             " run `ovng ca crl` on the CA's machine and give the new crl.der to the Switch"
         )
 
@@ -258,7 +258,8 @@ def _crl_pem(der: bytes) -> bytes:
     return b"-----BEGIN X509 CRL-----\n" + base64.encodebytes(der) + b"-----END X509 CRL-----\n"
 
 
-def _day(seconds: float) -> str:
+def day(seconds: float) -> str:
+    """A date for people, UTC; any number is accepted."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
     except (ValueError, OverflowError, OSError):

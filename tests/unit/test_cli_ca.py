@@ -405,7 +405,7 @@ class TestTheFolder:
             check=False,
         )
         assert done.returncode == 1
-        assert "pip install cryptography" in done.stderr and len(done.stderr.splitlines()) == 1
+        assert "python3-cryptography" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 class TestMain:

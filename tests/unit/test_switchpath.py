@@ -68,10 +68,14 @@ def test_a_train_to_one_destination(gro: bool, gso: bool) -> None:
         train = [header(B, A, number=i) + bytes([i]) * 1000 for i in range(1, 41)] + [header(B, A, number=99) + b"end"]
         a.send_train(train)
         assert b.receive(len(train)) == train
+        w.wait_count("sent", 41)
         stats = w.path.stats()
-        assert stats["forwarded"] == stats["received"] == stats["sent"] == 41
+        assert stats["forwarded"] == stats["received"] == 41
         assert stats["received_messages"] == (1 if gro else 41)
-        assert stats["sent_messages"] == (1 if gso and gro else 41 if not gso else stats["sent_messages"])
+        if not gso:
+            assert stats["sent_messages"] == 41
+        elif gro:
+            assert stats["sent_messages"] == 1
 
 
 def test_the_smallest_and_the_largest_datagram() -> None:
@@ -100,7 +104,7 @@ def test_mixed_destinations_are_gathered_and_each_flow_keeps_its_order() -> None
             a.send_train(train)
         for other in others:
             assert other.receive(len(sent[other.id])) == sent[other.id]
-        assert w.count("forwarded") == total
+        w.wait_count("sent", total)
         assert w.count("sent_messages") <= total // 2, "equal destinations of a batch share a send"
 
 
@@ -459,7 +463,7 @@ def test_junk_changes_nothing() -> None:
         )
         assert snapshot(w.table) == before
         held_back = 16 * 1024 if "asan" in os.environ.get("LD_PRELOAD", "") else 0  # freed memory that it watches
-        assert resident_kib() - warm < 1024 + held_back
+        assert resident_kib() - warm < 4096 + held_back, "50 bytes kept of each datagram would show"
         a.assert_silent()
         sent = a.send(B, b"still here")
         assert b.receive() == [sent]
@@ -518,18 +522,39 @@ def test_forwarding_goes_on_while_python_holds_the_interpreter() -> None:
             assert process.wait(30) == 0
 
 
-def test_the_budget_binds_only_while_others_wait() -> None:
-    """A source of very many destinations, alone: everything is forwarded, also when batches are full."""
-    with world(capacity=8192) as w:
+def spread(w: World, node: FakeNode) -> None:
+    """64 IDs that all live at one node's locator: whoever sends to them makes a run of each datagram."""
+    for i in range(64):
+        w.table.put(node.id + i, b"")
+        w.table.set_locators(node.id + i, [node.locator.packed(), None, None, None], 0, -1, 0)
+
+
+def test_the_budget_binds_nobody_who_is_alone() -> None:
+    with world() as w:
         a, b = w.node(A), w.node(B)
-        for i in range(1, 64):
-            w.table.put(B + i, b"")
-            w.table.set_locators(B + i, [b.locator.packed(), None, None, None], 0, -1, 0)
+        spread(w, b)
         for turn in range(100):
             a.send_train([header(B + i, A, number=turn) for i in range(64)])
-        got = b.receive(6400)
-        assert len(set(got)) == 6400
+        assert len(set(b.receive(6400))) == 6400
         assert w.drops() == {}
+
+
+def test_one_source_has_a_bounded_share_of_a_full_batch() -> None:
+    w = World()
+    try:
+        a, b, c = w.node(A), w.node(B), w.node(C)
+        spread(w, b)
+        sent = [c.send(A, bytes(500))]
+        for turn in range(14):
+            a.send_train([header(B + i, A, number=turn) for i in range(64)])
+        sent.append(c.send(A, bytes(500)))
+        w.path.start()  # 16 messages wait: one full batch
+        assert a.receive(2) == sent
+        w.wait_count("drop_source_budget", 14 * 64 - 512)
+        assert w.drops() == {"drop_source_budget": 14 * 64 - 512}
+        assert len(set(b.receive(512))) == 512
+    finally:
+        w.close()
 
 
 # -- Life
@@ -548,7 +573,7 @@ def test_stop_is_prompt_and_may_be_said_twice() -> None:
 
 
 def test_stop_without_start() -> None:
-    World().path.stop()
+    World().close()
 
 
 def test_everything_is_given_back() -> None:

@@ -1,0 +1,209 @@
+"""The control socket of a running service: a Unix stream socket, one JSON object per line each way.
+
+A request is {"verb": NAME, …}; the answer is whatever the service says about it, or {"error": TEXT}. The socket is
+mode 0600 and the kernel names the caller (SO_PEERCRED): root and the service's own user only.
+
+The server is asyncio and bounded in all it takes; the client is for the command line, and blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from ovng.errors import OvngError, SystemProblem
+from ovng.io.files import runtime_dir
+
+log = logging.getLogger(__name__)
+
+Message = dict[str, Any]
+Handler = Callable[[Message], Awaitable[Message] | Message]
+
+REQUEST_MAX = 16_384
+ANSWER_MAX = 1 << 24
+CONNECTIONS_MAX = 16
+REQUEST_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
+_PATH_MAX = 107  # sockaddr_un.sun_path less its final zero
+
+
+def socket_path(name: str, *, create: bool = False) -> Path:
+    """Where the service of a profile listens. Raises SystemProblem."""
+    path = runtime_dir(create=create) / f"{name}.sock"
+    if len(os.fsencode(path)) > _PATH_MAX:
+        raise SystemProblem(f"{path}: is too long for a socket: set OVNG_RUNTIME_DIR to a shorter path")
+    return path
+
+
+# -- The service's side
+
+
+class ControlServer:
+    """Answers on the socket of `name`. The caller holds the profile's lock, so a socket found there is stale."""
+
+    def __init__(self, name: str, handler: Handler) -> None:
+        self.path = socket_path(name, create=True)
+        self._handler = handler
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen. Raises SystemProblem."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self.path.unlink(missing_ok=True)
+            mask = os.umask(0o177)  # nobody may connect between bind and chmod
+            try:
+                listener.bind(str(self.path))
+            finally:
+                os.umask(mask)
+            listener.listen(CONNECTIONS_MAX)
+        except OSError as error:
+            listener.close()
+            raise SystemProblem(f"{self.path}: cannot listen: {error.strerror}") from None
+        self._start(self._accept(listener), listener)
+
+    async def close(self) -> None:
+        """Stop listening, let no client wait, and remove the socket."""
+        if self._tasks:
+            self.path.unlink(missing_ok=True)
+        while tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[None, None, None], connection: socket.socket) -> None:
+        """Run `work`; its socket is closed after it, also when it is cancelled before its first step."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: connection.close())
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(listener)
+            except OSError:  # out of descriptors, most likely: try again when something may have been closed
+                await asyncio.sleep(1.0)
+                continue
+            if len(self._tasks) > CONNECTIONS_MAX or not _may_ask(client):
+                client.close()
+            else:
+                self._start(self._serve(client), client)
+
+    async def _serve(self, client: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                line = await _receive_line(client)
+            answer = await self._answer(line)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await loop.sock_sendall(client, answer)
+        except (TimeoutError, OSError, ValueError):
+            pass  # too slow, gone, or a line without end
+
+    async def _answer(self, line: bytes) -> bytes:
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError):
+            request = None
+        if not isinstance(request, dict) or not isinstance(request.get("verb"), str):
+            return _packed({"error": "a request is one line of JSON with a verb"})
+        try:
+            result = self._handler(request)
+            return _packed(result if isinstance(result, dict) else await result)
+        except OvngError as error:
+            return _packed({"error": str(error)})
+        except Exception as error:  # a fault in an answer must not end the tunnel
+            log.error("internal error in the answer to %r: %r", request["verb"][:32], error)
+            return _packed({"error": f"internal error: {type(error).__name__}"})
+
+
+def _packed(message: Message) -> bytes:
+    return json.dumps(message, separators=(",", ":"), default=str).encode() + b"\n"
+
+
+async def _receive_line(client: socket.socket) -> bytes:
+    """Up to the first newline or the end. Raises ValueError beyond REQUEST_MAX bytes."""
+    loop, line = asyncio.get_running_loop(), bytearray()
+    while not line.endswith(b"\n"):
+        piece = await loop.sock_recv(client, REQUEST_MAX)
+        if not piece:
+            break
+        line += piece
+        if len(line) > REQUEST_MAX:
+            raise ValueError("a request without end")
+    return bytes(line)
+
+
+def _may_ask(client: socket.socket) -> bool:
+    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    return uid in (0, os.geteuid())
+
+
+# -- The command line's side
+
+
+def ask(name: str, request: Message, timeout: float = 10.0) -> Message:
+    """Ask the service of a profile. Raises SystemProblem when it does not run, is too slow, or answers an error."""
+    path = socket_path(name)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(timeout)
+        try:
+            client.connect(str(path))
+            client.sendall(_packed(request))
+            answer = json.loads(_read_line(client))
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise SystemProblem(f"{name} is not running") from None
+        except TimeoutError:
+            raise SystemProblem(f"{name} does not answer within {timeout:g} s") from None
+        except PermissionError:
+            raise SystemProblem(f"{path}: permission denied: ask as root or as the service's user") from None
+        except OSError as error:
+            raise SystemProblem(f"{path}: {error.strerror}") from None
+        except ValueError:
+            raise SystemProblem(f"{name} gave no answer: it ends, or is of another version") from None
+    if not isinstance(answer, dict):
+        raise SystemProblem(f"{name} gave no answer: it ends, or is of another version")
+    if "error" in answer:
+        raise SystemProblem(str(answer["error"]))
+    return answer
+
+
+def _read_line(client: socket.socket) -> bytes:
+    """Up to the first newline. Raises ValueError when the answer has no end."""
+    pieces = bytearray()
+    while not pieces.endswith(b"\n"):
+        piece = client.recv(65_536)
+        if not piece or len(pieces) + len(piece) > ANSWER_MAX:
+            raise ValueError("no whole answer")
+        pieces += piece
+    return bytes(pieces)
+
+
+def is_running(name: str) -> bool:
+    """Whether somebody listens on the socket of this name; a socket left by a killed service does not count."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        try:
+            client.connect(str(socket_path(name)))
+        except (OSError, SystemProblem):
+            return False
+    return True
+
+
+def list_running() -> list[str]:
+    """Names of the profiles that run on this machine."""
+    try:
+        names = sorted(path.stem for path in runtime_dir(create=False).glob("*.sock"))
+    except OSError as error:
+        raise SystemProblem(f"{runtime_dir(create=False)}: {error.strerror}") from None
+    return [name for name in names if is_running(name)]

@@ -1,0 +1,189 @@
+"""The asyncio shell around the sans-IO machines of one service.
+
+A machine says when it wants to be called (`deadline`), is called with `Now`, and leaves what it wants sent to `flush`.
+The driver owns the loop: it waits for file descriptors, signals and ONE timer, reads the clock once per wake-up, hands
+it to the callback, lets `flush` carry out what the machines decided, and arms the timer again.
+
+Sleep of the machine shows as CLOCK_BOOTTIME running ahead of CLOCK_MONOTONIC. Timers stand still meanwhile, so the
+driver looks at least every `TICK` seconds, and tells it before anything else happens at that wake-up.
+
+A callback that fails is logged once per kind and place, in one line; the service goes on. An OvngError ends `run` and
+comes out of it: that is how a callback says that there is nothing left to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import traceback
+from collections import Counter
+from collections.abc import Callable
+
+from ovng import clock
+from ovng.clock import Now
+from ovng.errors import OvngError
+from ovng.io.logs import escape
+
+log = logging.getLogger(__name__)
+
+Callback = Callable[[Now], object]
+
+TICK = 2.0  # seconds
+SUSPEND_MIN = 0.5  # seconds; the two clocks are not read in the same instant
+MIN_DELAY = 0.001  # seconds; a deadline that stays in the past must not spin
+
+
+class Driver:
+    """Runs one service. All methods but `call_threadsafe` belong to the thread of the loop (or before it runs).
+
+    `deadline` gives the next instant on the monotonic clock, None for never; `on_timer` is called at it; `flush` after
+    every callback; `on_suspend` with the seconds slept.
+    """
+
+    def __init__(
+        self,
+        *,
+        deadline: Callable[[Now], float | None],
+        on_timer: Callback,
+        flush: Callback = lambda now: None,
+        on_suspend: Callable[[float, Now], object] = lambda seconds, now: None,
+        read_clock: Callable[[], Now] = clock.now,
+    ) -> None:
+        self._deadline, self._on_timer, self._flush = deadline, on_timer, flush
+        self._on_suspend, self._read_clock = on_suspend, read_clock
+        self._readers: dict[int, Callback] = {}
+        self._signals: dict[signal.Signals, Callback] = {
+            signal.SIGTERM: lambda now: self.stop(),
+            signal.SIGINT: lambda now: self.stop(),
+        }
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._slept = 0.0  # boot - mono when last looked
+        self._stopping = False
+        self.errors: Counter[str] = Counter()
+        """Callbacks that failed, by kind and place."""
+
+    # -- What wakes the service
+
+    def add_reader(self, fd: int, callback: Callback) -> None:
+        """Call when `fd` is readable, until removed. The callback must read, or it is called again at once."""
+        self._readers[fd] = callback
+        if self._loop is not None:
+            self._loop.add_reader(fd, self._run, callback)
+
+    def remove_reader(self, fd: int) -> None:
+        """Forget `fd`; before it is closed."""
+        self._readers.pop(fd, None)
+        if self._loop is not None:
+            self._loop.remove_reader(fd)
+
+    def on_signal(self, number: signal.Signals, callback: Callback) -> None:
+        """Call on a signal. SIGTERM and SIGINT stop the service unless said otherwise."""
+        self._signals[number] = callback
+        if self._loop is not None:
+            self._loop.add_signal_handler(number, self._run, callback)
+
+    def call(self, callback: Callback) -> None:
+        """Call once, at the next turn of the loop: for what other asyncio code found out."""
+        assert self._loop is not None, "the driver is not running"
+        self._loop.call_soon(self._run, callback)
+
+    def call_threadsafe(self, callback: Callback) -> None:
+        """As `call`, from any thread. After the end it does nothing."""
+        if self._loop is not None and not self._loop.is_closed():
+            try:
+                self._loop.call_soon_threadsafe(self._run, callback)
+            except RuntimeError:
+                pass  # the loop was closed in between
+
+    # -- Life
+
+    def stop(self) -> None:
+        """End `run` without error."""
+        self._stopping = True
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    async def run(self) -> None:
+        """Serve until `stop`, a signal, or an OvngError from a callback, which is raised."""
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        first = self._read_clock()
+        self._slept = first.boot - first.mono
+        try:
+            for fd, callback in self._readers.items():
+                self._loop.add_reader(fd, self._run, callback)
+            for number, callback in self._signals.items():
+                self._loop.add_signal_handler(number, self._run, callback)
+            self._run(lambda now: None)
+            if self._stopping:
+                self.stop()
+            await self._ended
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        loop, self._loop = self._loop, None
+        assert loop is not None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for fd in self._readers:
+            loop.remove_reader(fd)
+        for number in self._signals:
+            loop.remove_signal_handler(number)
+
+    # -- One wake-up
+
+    def _run(self, callback: Callback) -> None:
+        assert self._ended is not None
+        if self._ended.done():
+            return
+        now = self._read_clock()
+        slept = now.boot - now.mono
+        if slept - self._slept >= SUSPEND_MIN:
+            seconds = slept - self._slept
+            self._guard(lambda at: self._on_suspend(seconds, at), now)
+        self._slept = slept
+        self._guard(callback, now)
+        self._guard(self._flush, now)
+        self._guard(self._arm, now)
+
+    def _arm(self, now: Now) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if self._loop is None or self._ended is None or self._ended.done():
+            return
+        wanted = None
+        try:
+            wanted = self._deadline(now)
+        finally:  # without a timer the service would sleep for ever
+            delay = TICK if wanted is None else min(max(wanted - now.mono, MIN_DELAY), TICK)
+            self._timer = self._loop.call_later(delay, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._timer = None
+        self._run(self._when_due)
+
+    def _when_due(self, now: Now) -> None:
+        wanted = self._deadline(now)
+        if wanted is not None and wanted <= now.mono:
+            self._on_timer(now)
+
+    def _guard(self, callback: Callback, now: Now) -> None:
+        assert self._ended is not None
+        try:
+            callback(now)
+        except OvngError as error:
+            if not self._ended.done():
+                self._ended.set_exception(error)
+        except Exception as error:  # a fault in one callback must not end the tunnel
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            kind = f"{type(error).__name__} at {place.filename.rpartition('/')[2]}:{place.lineno}"
+            self.errors[kind] += 1
+            if self.errors[kind] == 1:
+                log.error("internal error, going on: %s: %s", kind, escape(str(error)))
+                log.debug("%s", "".join(traceback.format_exception(error)))
