@@ -208,7 +208,7 @@ def test_failures_leave_nothing_in_the_threads_openssl_error_queue() -> None:
 
 def fresh(program: str) -> subprocess.CompletedProcess[str]:
     """Run in a new process: a libcrypto once loaded stays."""
-    return subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_load_names_version_and_file_and_happens_once() -> None:
