@@ -26,10 +26,19 @@ class Sessions(Protocol):
     def connect(self, peer: NodeID, now: Now) -> None: ...
 
 
+class Holders(Protocol):
+    """An answer of the Switch."""
+
+    @property
+    def nodes(self) -> tuple[NodeID, ...]:
+        """Who attached with a certificate for the address; empty when nobody did."""
+
+
 class Resolver(Protocol):
     """What the overlay asks of the attachment client."""
 
-    def resolve(self, address: IPAddress, now: Now) -> None: ...
+    def resolve(self, address: IPAddress, now: Now) -> Holders | None:
+        """The answer held, or None: it comes by `on_resolved`."""
 
 
 class PacketPath(Protocol):
@@ -85,7 +94,9 @@ class Overlay:
             return
         address = ipaddress.ip_address(addresses[1])
         self._pending.add(address, packet)
-        self._resolver.resolve(address, now)
+        answer = self._resolver.resolve(address, now)
+        if answer is not None:
+            self.on_resolved(address, answer.nodes, now)
 
     def on_no_key(self, peer: NodeID, packet: bytes, now: Now) -> None:
         """The peer is known, but there is no key to send under at this moment."""
@@ -94,7 +105,7 @@ class Overlay:
 
     # -- the Switch says
 
-    def on_resolved(self, address: IPAddress, holders: list[NodeID], now: Now) -> None:
+    def on_resolved(self, address: IPAddress, holders: Iterable[NodeID], now: Now) -> None:
         """The Switch named who attached with a certificate for the address; nobody, when the list is empty."""
         candidates = [node for node in holders if node != self._me]
         if not candidates:

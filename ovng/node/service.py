@@ -210,14 +210,14 @@ class NodeService:
                     event.handshake_seconds * 1000,
                 )
             case session.InstallReceive():
-                self.overlay.know(event.peer)
+                self.overlay.on_receive_key(event.peer, event.identity)
                 self.path.install_receive(event.peer, event.key_id, event.cipher, event.key, event.iv)
             case session.InstallSend():
-                self.overlay.know(event.peer)
                 self.path.install_send(event.peer, event.key_id, event.cipher, event.key, event.iv)
                 self.overlay.on_send_ready(event.peer)
             case session.RetireReceive():
                 self.path.retire_receive(event.peer, event.key_id)
+                self.overlay.on_receive_key_retired(event.peer)
             case session.RetireSend():
                 self.path.retire_send(event.peer)
                 self.overlay.on_send_paused(event.peer)
@@ -238,3 +238,180 @@ class NodeService:
             case session.CrlChanged():
                 self.client.crl_held(event.number, now)
                 log.info("revocation list %d in force", event.number)
+
+    def _on_client_event(self, event: attachment.ClientEvent, now: Now) -> None:
+        match event:
+            case attachment.NeedTls():
+                log.debug("attaching by TLS: %s", event.reason)
+                self.sessions.attach(now, event.request)
+            case attachment.AttachedNow():
+                log.info("attached to Switch %s, seen there as %s", event.switch_id, event.observed)
+                notify.ready(f"attached to {event.switch_id}")
+            case attachment.LocatorChanged():
+                log.info("moved: the Switch sees %s, %.0f ms after the change", event.observed, event.gap * 1000)
+            case attachment.SwitchRestarted():
+                log.info("the Switch was restarted and knows us again by our ticket")
+            case attachment.Resolved():
+                self.overlay.on_resolved(event.address, list(event.nodes), now)
+            case attachment.RoutesChanged():
+                self.announced = tuple((route.node, route.prefix) for route in event.routes)
+                self._replan()
+            case attachment.CrlArrived():
+                if self.trust.offer_crl(event.der):
+                    self.sessions.revocation_changed(now)
+                    log.info("revocation list %d in force", self.trust.crl_number)
+                self.client.crl_held(self.trust.crl_number)
+            case attachment.Unreachable():
+                log.warning("no answer from the Switch for %.0f s, trying on %s", event.seconds, event.detail)
+                self.switch.silent()
+                self._look_up(now)
+            case attachment.Reachable():
+                log.info("the Switch answers again after %.0f s", event.seconds)
+            case attachment.SupersededEvent():
+                raise Superseded("another process runs with this profile and has taken over: this one ends")
+            case attachment.Revoked():
+                raise OvngError("this node's certificate was revoked: ask the CA's keeper for a new profile")
+            case attachment.CrlNumber() | attachment.Left():
+                pass
+
+    def _on_attach_failed(self, event: session.AttachFailed, now: Now) -> None:
+        if event.reason == "refused_superseded":
+            raise Superseded("another process runs with this profile and has taken over: this one ends")
+        if event.reason == "refused_revoked":
+            raise OvngError("this node's certificate was revoked: ask the CA's keeper for a new profile")
+        again = f"again in {event.retry_seconds:.0f} s" if not event.final else "not again"
+        log.warning("the Switch did not attach us (%s %s), %s", event.reason, escape(event.detail), again)
+        self.client.attach_failed(event.reason, now)
+        self.switch.silent()
+        self._look_up(now)
+
+    # -- The Switch's address
+
+    def _look_up(self, now: Now) -> None:
+        """Ask for the addresses behind the Switch's names again; what is found is used at once."""
+        for resolver in self._resolvers:
+            task = asyncio.ensure_future(resolver.resolve())
+            task.add_done_callback(lambda _: self._driver.call(self._looked_up))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _looked_up(self, now: Now) -> None:
+        found = [locator for resolver in self._resolvers for locator in resolver.locators]
+        if not self.switch.update(found):
+            return
+        self.watcher.set_destinations(locator.ip for locator in found)
+        self._use_switch()
+        self.client.network_changed(now)
+        self.sessions.retry_now(now)
+
+    def _use_switch(self) -> None:
+        """Data goes to the address in use, or to the first candidate until one has answered."""
+        locator = self.switch.current or next(iter(self.switch.candidates), None)
+        if locator is not None:
+            self.path.set_path(PATH, self._udp.sock, locator)
+            self.path.set_active(PATH)
+
+    def _send(self, datagram: bytes) -> None:
+        for locator in self.switch.targets():
+            if not self._udp.send(datagram, locator):
+                self.counters["send_failed"] += 1
+
+    # -- Routes
+
+    def _policy(self) -> RoutePolicy:
+        profile = self.profile
+        return RoutePolicy(
+            network=profile.network_prefixes,
+            own=self.trust.identity.prefixes,
+            accept=profile.accept_routes,
+            exits=frozenset(profile.exit),
+            connected=tuple(self.tunnel.connected()),
+            switch_addresses=tuple(locator.ip for locator in self.switch.candidates),
+        )
+
+    def _replan(self) -> None:
+        """Let the kernel's routes follow what is announced and what this machine is connected to."""
+        plan = plan_routes(self.announced, self.me, self._policy())
+        failed = self.tunnel.set_routes(plan.prefixes)
+        if plan != self.plan:
+            for prefix, peer, reason in plan.refused:
+                log.info("route %s via %s refused: %s", prefix, peer, reason)
+        self.plan, self.route_errors = plan, failed
+
+    # -- Ends and answers
+
+    def _leave(self) -> None:
+        """Say goodbye, once; nobody waits for the answers."""
+        now = read_clock()
+        self.sessions.shutdown(now)
+        self.client.leave(now)
+        for datagram in [*(item[0] for item in self.sessions.datagrams()), *self.client.datagrams()]:
+            self._send(datagram)
+
+    def _on_reload_signal(self, now: Now) -> None:
+        try:
+            self.reload(now)
+        except ConfigError as error:
+            log.error("reload refused, everything goes on as before: %s", error)
+
+    def reload(self, now: Now) -> None:
+        """Read the profile again. Raises ConfigError, and changes nothing then."""
+        notify.reloading(now)
+        try:
+            profile = read_profile(self.profile.path)
+            if not isinstance(profile, NodeProfile):
+                raise ConfigError("is the profile of a Switch", file=str(profile.path), key="kind")
+            trust = trust_of(profile)
+            if trust.identity.id != self.me:
+                raise ConfigError(
+                    "holds another key: another node needs `ovng down` and `ovng up`", file=str(profile.path)
+                )
+            fixed = (
+                "name",
+                "network",
+                "addresses",
+                "interface",
+                "mtu",
+                "port",
+                "libcrypto",
+                "offloads",
+                "network_prefixes",
+            )
+            for key in fixed:
+                if getattr(profile, key) != getattr(self.profile, key):
+                    log.warning("%s: %s changes only at the next start", profile.path, key)
+            held = self.trust.crl_der
+            if held is not None:
+                trust.offer_crl(held)
+            renewed = profile.credentials != self.profile.credentials
+            self.profile = profile
+            self.warnings = self.tunnel.forwarding(profile.routes, profile.forward)
+            self._make_resolvers()
+            self._look_up(now)
+            if renewed:
+                self.trust = trust
+                self.sessions.replace_trust(trust, now)
+                self.client.certificate_changed(now)
+                log.info("new certificate in use, until %s", day(trust.identity.not_after))
+            self._replan()
+        finally:
+            notify.ready()
+
+    def _answer(self, request: Message) -> Message:
+        now = read_clock()
+        match request.get("verb"):
+            case "status":
+                return node_status(self, now)
+            case "reload":
+                self.reload(now)
+                self._driver.call(lambda at: None)
+                return {"reloaded": True}
+            case "down":
+                self._driver.stop()
+                return {"stopping": True}
+            case verb:
+                return {"error": f"a node has no verb {verb!r}"}
+
+    def _traffic(self, peer: NodeID) -> int:
+        figures = self.path.peer_stats(peer)
+        return 0 if figures is None else int(figures["received_packets"]) + int(figures["sent_packets"])

@@ -89,11 +89,13 @@ class Tunnel:
         """What keeps this machine from forwarding for the prefixes it serves; with `enable`, set right and journalled."""
         warnings: list[str] = []
         for version in sorted({prefix.version for prefix in served}):
-            key = sysctl.FORWARD[version]
+            key = sysctl.IP_FORWARD[version]
             if sysctl.read(key) not in (None, "0"):
                 continue
             if not enable:
-                warnings.append(f"{key} is 0: hosts behind this node cannot be reached; set `forward: true` or run `sysctl -w {key}=1`")
+                warnings.append(
+                    f"{key} is 0: hosts behind this node cannot be reached; set `forward: true` or run `sysctl -w {key}=1`"
+                )
                 continue
             self._sysctls[key] = "0"
             write_journal(self._name, Journal(self._interface, self._sysctls))

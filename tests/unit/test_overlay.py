@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from ovng.clock import Now
 from ovng.ids import IPAddress, NodeID, Prefix
-from ovng.node.overlay import Overlay
+from ovng.node.overlay import Holders, Overlay
 from ovng.node.policy import RoutePolicy
 from ovng.pki.identity import Identity
 from tests.unit.test_node_icmp import packet4
@@ -28,6 +29,7 @@ class World:
     def __init__(self) -> None:
         self.connects: list[NodeID] = []
         self.asked: list[IPAddress] = []
+        self.known: Holders | None = None
         self.injected: list[bytes] = []
         self.delivered: list[bytes] = []
         self.routes: dict[Prefix, NodeID] = {}
@@ -39,8 +41,9 @@ class World:
     def connect(self, peer: NodeID, now: Now) -> None:
         self.connects.append(peer)
 
-    def resolve(self, address: IPAddress, now: Now) -> None:
+    def resolve(self, address: IPAddress, now: Now) -> Holders | None:
         self.asked.append(address)
+        return self.known
 
     def add_peer(self, peer: NodeID, prefixes: Iterable[Prefix]) -> None:
         self.peers[peer] = list(prefixes)
@@ -57,6 +60,12 @@ class World:
     def inject(self, packet: bytes) -> bool:
         self.injected.append(packet)
         return True
+
+
+class Answer(NamedTuple):
+    """What a resolver holds."""
+
+    nodes: tuple[NodeID, ...]
 
 
 def identity(node: NodeID, *prefixes: str) -> Identity:
@@ -144,3 +153,10 @@ def test_a_candidate_that_came_to_nothing_leaves_nothing() -> None:
     world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32"))
     world.overlay.on_receive_key_retired(TRUCK)  # the old generation of a session that lives
     assert TRUCK in world.peers
+
+
+def test_an_answer_held_starts_the_session_at_once() -> None:
+    world = World()
+    world.known = Answer((TRUCK,))
+    world.overlay.on_no_route(packet4(), NOW)
+    assert world.connects == [TRUCK]
