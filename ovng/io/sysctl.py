@@ -8,7 +8,7 @@ from pathlib import Path
 from ovng.errors import SystemProblem
 
 _ROOT = Path("/proc/sys")
-IP_FORWARD = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+FORWARD = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 """By version of IP. That of IPv6 makes the machine ignore router advertisements, unless accept_ra is 2."""
 BUFFERS = {"receive": "net.core.rmem_max", "send": "net.core.wmem_max"}
 CONGESTION_CONTROL = "net.ipv4.tcp_congestion_control"
@@ -39,7 +39,7 @@ def write(name: str, value: str) -> str | None:
 
 def ip_forward(version: int) -> bool | None:
     """Whether this machine forwards IPv4 or IPv6; None where it does not speak it."""
-    value = read(IP_FORWARD[version])
+    value = read(FORWARD[version])
     return None if value is None else value != "0"
 
 
