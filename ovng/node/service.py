@@ -25,7 +25,7 @@ from ovng.io.datapath import NodeDataPath
 from ovng.io.driver import Driver
 from ovng.io.libcrypto import load_libcrypto, make_aead, preferred_ciphers
 from ovng.io.netlink import Watcher
-from ovng.io.sockets import open_udp
+from ovng.io.sockets import open_udp, send_to
 from ovng.node.announced import RoutePlan, plan_routes
 from ovng.node.overlay import Overlay
 from ovng.node.policy import RoutePolicy
@@ -313,7 +313,7 @@ class NodeService:
 
     def _send(self, datagram: bytes) -> None:
         for locator in self.switch.targets():
-            if not self._udp.send(datagram, locator):
+            if not send_to(self._udp.sock, datagram, locator):
                 self.counters["send_failed"] += 1
 
     # -- Routes
