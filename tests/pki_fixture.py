@@ -11,10 +11,12 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 from ovng.ids import NodeID, Prefix
 from ovng.io.credentials import memfd_path
 from ovng.pki.identity import Identity, Kind, identity_uris
-from ovng.pki.signing import Authority, KeyType, certificate_pem, key_pem, new_key, node_id
+from ovng.pki.signing import Authority, KeyType, PrivateKey, certificate_pem, key_pem, new_key, node_id
 from ovng.pki.trust import Trust
 
 WALL = 1_780_000_000.0  # 2026-05-28: when everything is issued unless told; OpenSSL checks no dates
@@ -71,6 +73,13 @@ class Network:
         one, other = self.node("10.77.0.2/32", "fd77::2/128"), self.node("10.77.0.3/32", "fd77::3/128")
         return (one, other) if one.id < other.id else (other, one)
 
+    def renew(self, member: Member) -> Member:
+        """A new certificate of the same key, as `ovng ca renew` makes it."""
+        key = load_pem_private_key(member.key, None)
+        assert isinstance(key, PrivateKey)
+        old = member.identity
+        return self._certify(key, old.kind, old.prefixes, old.cluster, old.managed, None, 365, member.trust.crl_der)
+
     def revoke(self, *members: Member) -> bytes:
         """A new CRL that names these and all revoked before. DER."""
         self._crl_number += 1
@@ -88,7 +97,19 @@ class Network:
         days: float,
         crl: bytes | None,
     ) -> Member:
-        key = new_key(key_type or self.key_type)
+        return self._certify(new_key(key_type or self.key_type), kind, prefixes, cluster, managed, wall, days, crl)
+
+    def _certify(
+        self,
+        key: PrivateKey,
+        kind: Kind,
+        prefixes: tuple[Prefix, ...],
+        cluster: str | None,
+        managed: bool,
+        wall: float | None,
+        days: float,
+        crl: bytes | None,
+    ) -> Member:
         uris = identity_uris(self.name, kind, node_id(key.public_key()), prefixes, cluster, managed)
         signed = self.authority.issue(key.public_key(), uris, self.wall if wall is None else wall, days)
         certificate, private = certificate_pem(signed), key_pem(key)

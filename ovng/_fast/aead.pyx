@@ -1,5 +1,6 @@
 """Seal and open in place, and a small class for the control plane. See `aead.pxd`."""
 
+from cpython.bytearray cimport PyByteArray_AsString
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from libc.limits cimport INT_MAX
 from libc.stdint cimport uint8_t, uint64_t
@@ -219,6 +220,26 @@ cdef class Aead:
     def open_packet(self, uint64_t number, bytes aad not None, bytes data not None):
         """`open` under the nonce of packet `number`. Raises ValueError without an IV."""
         return self.open(self._nonce(number), aad, data)
+
+    def seal_in_place(self, bytes nonce not None, bytes aad not None, bytearray buffer not None, size_t length):
+        """Seal the first `length` bytes of `buffer` as the data path does: the new length, or a key of DROP_NAMES."""
+        if length > <size_t> len(buffer):
+            raise ValueError(f"{length} bytes of {len(buffer)}")
+        return aead_seal(
+            &self.sealing,
+            _twelve(nonce),
+            <const uint8_t*> PyBytes_AsString(aad), <size_t> len(aad),
+            <uint8_t*> PyByteArray_AsString(buffer), length, <size_t> len(buffer),
+        )
+
+    def open_in_place(self, bytes nonce not None, bytes aad not None, bytearray buffer not None):
+        """Open `buffer` as the data path does: the plaintext's length, or a key of DROP_NAMES."""
+        return aead_open(
+            &self.opening,
+            _twelve(nonce),
+            <const uint8_t*> PyBytes_AsString(aad), <size_t> len(aad),
+            <uint8_t*> PyByteArray_AsString(buffer), <size_t> len(buffer),
+        )
 
     cdef bytes _nonce(self, uint64_t number):
         cdef uint8_t nonce[AEAD_NONCE]

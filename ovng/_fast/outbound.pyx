@@ -1,6 +1,6 @@
 """See `outbound.pxd`."""
 
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, EIO, errno
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -128,10 +128,11 @@ cdef bint _read_tun(node_state* node, outbound_state* out) noexcept nogil:
     memset(&vnet, 0, sizeof(vnet))
     for i in range(BATCH_READS):
         size = read(node.tun_fd, out.frame, FRAME_BUFFER)
-        if size < 0:
-            if errno == EINTR:
+        if size <= 0:
+            if size < 0 and errno == EINTR:
                 continue
-            out.tun_error = 0 if errno == EAGAIN else errno  # EBADFD: the interface was taken away
+            # EBADFD: the interface was taken away. TUN has no end of file.
+            out.tun_error = EIO if size == 0 else errno if errno != EAGAIN else 0
             return False
         out.tun_error = 0
         out.reads += 1

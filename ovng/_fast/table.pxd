@@ -4,11 +4,13 @@ Three arrays of fixed capacity in memory that the kernel gives page by page, so 
 `nodes`, one cache line each, which answers for a node with up to two locators; `more`, the other two locators and
 the attachment record that only Python reads; `index`, an open-addressing hash (linear probing, at most half full) of
 node IDs under SipHash with a random key. An index entry has 8 bits of the hash (a tag that saves most misses a look
-at the node) over 24 bits of record number + 1; 0 is empty.
+at the node) over 24 bits of node number, which begin at 1; 0 is empty. Removal closes the gap by moving later entries
+back, so churn leaves nothing behind.
 
 One writer, who holds the GIL; readers need nothing. A reader copies a node under its seqlock and believes the copy
-only when it carries the ID it looked for: a slot may be freed and taken by another node at any moment. Credits are
-atomic counters outside the seqlock; one packet may be charged to a slot's next owner, never more than once.
+only when it carries the ID it looked for: a slot may be freed and taken by another node at any moment. A miss counts
+only when no entry was moved meanwhile (`shifts`). Credits are atomic counters outside the seqlock; one packet may be
+charged to a slot's next owner, never more than once.
 
 For a batch: `table_hash` of all, then `table_touch` of all, then `table_find`; each step finds the line that the
 step before asked the memory for.
@@ -41,12 +43,11 @@ cdef enum:
     TABLE_SLOTS = 4
     TABLE_NEAR = 2  # slots within the node's own cache line
     TABLE_RECORD = 128
-    TABLE_MAX = (1 << 24) - 2  # nodes: what an index entry can number
+    TABLE_MAX = (1 << 24) - 1  # nodes: what an index entry can number
     TABLE_CREDIT_MAX = 1 << 30
     TABLE_GIVE_BACK = 3  # bytes allowed to a provisional locator per byte received from it
 
     INDEX_EMPTY = 0
-    INDEX_REMOVED = 0xFFFFFF  # no tag, the last number: probing goes on here
     INDEX_NUMBER = 0xFFFFFF
 
     # table_node.flags
@@ -84,6 +85,7 @@ cdef struct node_table:
     table_more* more
     uint32_t* index
     uint32_t mask  # entries of the index - 1
+    uint32_t shifts  # seqlock of moves within the index
     uint32_t capacity  # nodes
     siphash_key key
 
@@ -113,7 +115,7 @@ cdef inline void table_touch(const node_table* table, uint64_t hashed) noexcept 
     for i in range(4):
         if entry == INDEX_EMPTY:
             return
-        if (entry & ~<uint32_t> INDEX_NUMBER) == index_tag(hashed) and entry != INDEX_REMOVED:
+        if (entry & ~<uint32_t> INDEX_NUMBER) == index_tag(hashed):
             prefetch_line(&table.nodes[entry & INDEX_NUMBER])
             return
         at = (at + 1) & table.mask
@@ -122,19 +124,22 @@ cdef inline void table_touch(const node_table* table, uint64_t hashed) noexcept 
 
 cdef inline table_node* table_find(const node_table* table, uint64_t id, uint64_t hashed) noexcept nogil:
     """The node of an ID, or NULL. What the pointer holds may change at any moment: `table_read` it."""
-    cdef uint32_t at = <uint32_t> hashed & table.mask
-    cdef uint32_t entry, left
+    cdef uint32_t begun = atomic_get(&table.shifts)
+    cdef uint32_t at, entry
     cdef uint64_t found
-    for left in range(table.mask + 1):
+    while True:
+        at = <uint32_t> hashed & table.mask
         entry = atomic_get(&table.index[at])
-        if entry == INDEX_EMPTY:
+        while entry != INDEX_EMPTY:  # half the index is empty
+            if (entry & ~<uint32_t> INDEX_NUMBER) == index_tag(hashed):
+                words_load(&found, &table.nodes[entry & INDEX_NUMBER].id, sizeof(found))
+                if found == id:
+                    return &table.nodes[entry & INDEX_NUMBER]
+            at = (at + 1) & table.mask
+            entry = atomic_get(&table.index[at])
+        if not begun & 1 and not seq_read_changed(&table.shifts, begun):
             return NULL
-        if (entry & ~<uint32_t> INDEX_NUMBER) == index_tag(hashed) and entry != INDEX_REMOVED:
-            words_load(&found, &table.nodes[entry & INDEX_NUMBER].id, sizeof(found))
-            if found == id:
-                return &table.nodes[entry & INDEX_NUMBER]
-        at = (at + 1) & table.mask
-    return NULL
+        begun = seq_read_begin(&table.shifts)
 
 
 cdef inline table_node* table_lookup(const node_table* table, uint64_t id) noexcept nogil:
@@ -214,5 +219,5 @@ cdef class Table:
 
     cdef table_node* _find(self, uint64_t id) except NULL
     cdef table_node* _insert(self, uint64_t id) except NULL
-    cdef void _delete_entry(self, uint32_t at) noexcept
+    cdef void _close_gap(self, uint32_t gap) noexcept
     cdef void _publish(self, table_node* node, uint64_t id, uint32_t flags, const uint8_t* locators) noexcept

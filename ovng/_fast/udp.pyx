@@ -321,10 +321,10 @@ cdef void udp_flush(udp_sender* sender) noexcept nogil:
     while done < sender.messages:
         result = sendmmsg(sender.fd, sender.headers + done, sender.messages - done, MSG_DONTWAIT)
         if result > 0:
-            for i in range(done, done + <unsigned int>result):
-                sender.counters[UDP_SENT] += sender.outgoing[i].segments
-                sender.counters[UDP_SENT_BYTES] += sender.outgoing[i].bytes
             sender.counters[UDP_SENT_MESSAGES] += <uint64_t>result
+            for i in range(done, done + <unsigned int>result):
+                sender.counters[UDP_SENT_BYTES] += sender.outgoing[i].bytes
+                sender.counters[UDP_SENT] += sender.outgoing[i].segments
             done += <unsigned int>result
             asked_again = False
             continue

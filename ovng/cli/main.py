@@ -109,7 +109,9 @@ def _libcrypto() -> str:
         from ovng.io.libcrypto import load_libcrypto  # compiled code, which not every verb needs
 
         return load_libcrypto()
-    except (ImportError, SystemProblem) as error:
+    except ImportError:
+        return "not usable: ovng's compiled part is missing, run `make`"
+    except SystemProblem as error:
         return f"not usable: {error}"
 
 

@@ -14,7 +14,7 @@ from ovng.errors import TableFull
 from ovng.ids import LOCATOR_SIZE
 from ovng.limits import MAX_PATHS, PROVISIONAL_FACTOR
 
-MAX_NODES = (1 << 24) - 2
+MAX_NODES = (1 << 24) - 1
 RECORD_SIZE = 128
 CREDIT_MAX = 1 << 30
 

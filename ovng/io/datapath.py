@@ -293,7 +293,7 @@ def _prepare(sock: socket.socket, gro: bool) -> None:
     """Options that help; a kernel that refuses one serves without."""
     options = [
         (_SOL_UDP, _UDP_GRO, int(gro)),
-        # The outer IP layer fragments what is above the path's MTU (DESIGN 6); GSO of such is refused, so it goes singly.
+        # The outer IP layer fragments what is above the path's MTU; GSO of such is refused, so it goes singly.
         (socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT),
     ]
     if sock.family == socket.AF_INET6:

@@ -24,7 +24,8 @@ from ovng.limits import CERTIFICATE_DAYS
 from ovng.pki import allocation
 from ovng.pki.folder import CA_CERTIFICATE, CA_KEY, CRL, Folder, Index, Issued, Member, pending_file
 from ovng.pki.identity import PREFIXES_MAX, identity_uris
-from ovng.pki.signing import Authority, KeyType, PublicKey, certificate_pem, end_of, key_pem, new_key, node_id, spki
+from ovng.pki.signing import Authority, KeyType, PublicKey, certificate_pem, dates_of, key_pem, new_key, node_id, spki
+from ovng.pki.trust import day
 
 _EMBEDDED_CRL_MAX = 65_536  # a longer list comes from the Switch, not in every profile
 
@@ -228,14 +229,14 @@ class CertificateAuthority:
 
     def _sign(self, index: Index, member: Member, public: PublicKey, wall: float, days: int) -> bytes:
         """A certificate of what the member has, noted in it. PEM."""
-        if self._authority.not_after <= wall:
-            raise ConfigError("the CA's own certificate has ended: make a new network with `ovng ca init`")
+        self._check_clock(wall)
         uris = identity_uris(index.network, member.kind, member.id, member.prefixes, member.cluster, member.managed)
         certificate = self._authority.issue(public, uris, wall, days)
-        member.certificates.append(Issued(certificate.serial_number, end_of(certificate)))
+        member.certificates.append(Issued(certificate.serial_number, dates_of(certificate)[1]))
         return certificate_pem(certificate)
 
     def _sign_crl(self, index: Index, wall: float) -> int:
+        self._check_clock(wall)
         # Ended certificates leave the list: their date refuses them.
         revoked = {
             issued.serial: issued.revoked
@@ -248,6 +249,16 @@ class CertificateAuthority:
         with pending_file(self.folder.path / CRL, der, 0o644):
             self.folder.write_index(index)
         return index.crl_number
+
+    def _check_clock(self, wall: float) -> None:
+        """What is signed by a wrong clock is wrong for its whole life."""
+        made, ends = self._authority.dates
+        if wall < made:
+            raise ConfigError(f"this machine's clock says {day(wall)}, before the CA was made ({day(made)}): set it")
+        if wall >= ends:
+            raise ConfigError(
+                f"the CA's own certificate ended on {day(ends)} (the clock says {day(wall)}): make a new network"
+            )
 
     def _credentials(self, certificate: bytes) -> dict[str, bytes]:
         """All but the key, PEM."""

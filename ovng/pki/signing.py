@@ -54,9 +54,10 @@ def certificate_pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def end_of(certificate: x509.Certificate) -> float:
-    """Its notAfter, in seconds since 1970. (`not_valid_after_utc` is younger than Debian 12's package.)"""
-    return parse_certificate(certificate.public_bytes(serialization.Encoding.DER)).not_after
+def dates_of(certificate: x509.Certificate) -> tuple[float, float]:
+    """notBefore and notAfter, in seconds since 1970. (`not_valid_after_utc` is younger than Debian 12's package.)"""
+    facts = parse_certificate(certificate.public_bytes(serialization.Encoding.DER))
+    return facts.not_before, facts.not_after
 
 
 class Authority:
@@ -103,9 +104,9 @@ class Authority:
         return certificate_pem(self.certificate), key_pem(self._key)
 
     @property
-    def not_after(self) -> float:
-        """When the CA itself ends."""
-        return end_of(self.certificate)
+    def dates(self) -> tuple[float, float]:
+        """When the CA's own certificate begins and ends."""
+        return dates_of(self.certificate)
 
     def issue(self, public_key: PublicKey, uris: Sequence[str], wall: float, days: float) -> x509.Certificate:
         """Sign a certificate that says `uris`. It never outlives the CA."""
@@ -117,7 +118,7 @@ class Authority:
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(_moment(wall - BACKDATE))
-            .not_valid_after(_moment(min(wall + days * 86_400, self.not_after)))
+            .not_valid_after(_moment(min(wall + days * 86_400, self.dates[1])))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_others=False), critical=True)
             # Critical because the subject is empty (RFC 5280, 4.1.2.6).

@@ -214,14 +214,13 @@ class Peer:
             self._env.emit(RetireReceive(self.id, key_id))
         session = self.session
         if session is not None and session.has_keys:
-            if now.boot >= session.dies_at:
-                self._keys_die(session, now)
-            elif now.boot >= session.rekey_at and self._wanted_since is None:
-                packets = self._env.traffic(self.id) if self._env.traffic else None
-                if packets is None or packets != session.traffic_mark:
+            if now.boot >= session.rekey_at and self._wanted_since is None:
+                if self._in_use(session):
                     self._want(now)
                 else:
                     session.rekey_at = now.boot + min(IDLE_CHECK, self._env.config.rekey_seconds)
+            if now.boot >= session.dies_at:
+                self._keys_die(session, now)
         self._try_start(now)
 
     def is_empty(self, now: Now) -> bool:
@@ -399,6 +398,10 @@ class Peer:
         self.pass_crl(now)
         if channel is None:
             self.rekey(now)
+
+    def _in_use(self, session: Session) -> bool:
+        """There was traffic since its keys were made, as far as we are told."""
+        return self._env.traffic is None or self._env.traffic(self.id) != session.traffic_mark
 
     def _take_channel(self, attempt: Attempt, now: Now) -> Attempt | None:
         """Empty the slots: `attempt` goes on as the session's channel unless it timed out after its READY."""

@@ -82,7 +82,8 @@ class End:
 
     def join(self, other: End, cipher: int = AES) -> None:
         """Know the other end, and be able to reach it."""
-        self.path.set_path(0, self.socket, Locator.of(other.outer, PORT))
+        self.switch = Locator.of(other.outer, PORT)
+        self.path.set_path(0, self.socket, self.switch)
         self.path.set_active(0)
         prefixes = [ipaddress.ip_network(other.inner), ipaddress.ip_network(other.inner6)]
         self.path.add_peer(other.id, prefixes)
@@ -117,13 +118,13 @@ def material(sender: End, key_id: int) -> tuple[bytes, bytes]:
 
 
 def rekey(sender: End, receiver: End, key_id: int, cipher: int = AES) -> None:
-    """Install a generation at its receiver; the sender may use it afterwards (`switch_over`)."""
+    """Give the receiver a generation; the sender may use it from then on (`switch_over`)."""
     receiver.path.install_receive(sender.id, key_id, cipher, *material(sender, key_id))
 
 
-def switch_over(sender: End, receiver: End, key_id: int, cipher: int = AES, **bounds: int) -> None:
+def switch_over(sender: End, receiver: End, key_id: int, cipher: int = AES) -> None:
     """Send under a generation that the receiver has."""
-    sender.path.install_send(receiver.id, key_id, cipher, *material(sender, key_id), **bounds)
+    sender.path.install_send(receiver.id, key_id, cipher, *material(sender, key_id))
 
 
 def _delete_namespaces() -> None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from ovng.clock import Now
 from ovng.errors import Malformed
 from ovng.ids import Locator, NodeID
+from ovng.limits import REKEY_SECONDS
 from ovng.session.config import SessionConfig
 from ovng.session.events import (
     AttachRequested,
@@ -60,6 +61,7 @@ class DataPath:
         self.send: dict[NodeID, Key] = {}
         self.got: list[tuple[NodeID, bytes]] = []
         self.counters: Counter[str] = Counter()
+        self.packets: Counter[NodeID] = Counter()
         self._heard: set[tuple[NodeID, int]] = set()
         self._used: set[bytes] = set()
 
@@ -87,6 +89,7 @@ class DataPath:
         if key is None:
             return None
         key.number += 1
+        self.packets[peer] += 1
         header = Header(PacketType.DATA, key.key_id, 0, peer, self.me, key.number).pack()
         return header + key.aead.encrypt(key.nonce(key.number), plaintext, header)
 
@@ -103,6 +106,7 @@ class DataPath:
             self.counters["bad_tag"] += 1
             return
         self.got.append((header.src, plain))
+        self.packets[header.src] += 1
         if (header.src, header.key_id) not in self._heard:
             self._heard.add((header.src, header.key_id))
             manager.on_first_receive(header.src, header.key_id, now)
@@ -111,8 +115,8 @@ class DataPath:
 class Host:
     """A node or the Switch's endpoint."""
 
-    def __init__(self, world: World, member: Member, config: SessionConfig) -> None:
-        self.world, self.member, self.config = world, member, config
+    def __init__(self, world: World, member: Member, config: SessionConfig, watch_traffic: bool) -> None:
+        self.world, self.member, self.config, self.watch_traffic = world, member, config, watch_traffic
         self.id = member.id
         self.locator = Locator.of(f"192.0.2.{len(world.hosts) + 1}", 5140)
         self.events: list[Event] = []
@@ -128,6 +132,7 @@ class Host:
             self.member.trust,
             random.Random(self.world.network.random.random()).randbytes,
             self.config,
+            (lambda peer: self.data.packets[peer]) if self.watch_traffic else None,
         )
 
     def drain(self) -> None:
@@ -185,8 +190,14 @@ class World:
     def now(self) -> Now:
         return self.clock.now
 
-    def add(self, member: Member, **config: object) -> Host:
-        host = Host(self, member, SessionConfig(**config))  # type: ignore[arg-type]
+    def add(
+        self,
+        member: Member,
+        rekey_seconds: float = REKEY_SECONDS,
+        ciphers: tuple[int, ...] = (1, 2),
+        watch_traffic: bool = False,
+    ) -> Host:
+        host = Host(self, member, SessionConfig(rekey_seconds, ciphers), watch_traffic)
         self.hosts[host.id] = host
         if member.identity.kind == "switch":
             self.switch = host

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import statistics
 
-import pytest
-
 from tests.pki_fixture import Network as Ca
 from tests.sim.harness import World, connected, talk
 from tests.sim.network import LOSS_30, LOSS_50, ROUGH, Weather
-
-
-@pytest.fixture(scope="module")
-def ca() -> Ca:
-    return Ca()
 
 
 def handshake_times(ca: Ca, weather: Weather, count: int) -> list[float]:

@@ -462,7 +462,8 @@ def test_junk_changes_nothing() -> None:
             lambda: sum(w.drops().values()) + w.count("endpoint") == seen, f"all accounted for: {w.path.stats()}"
         )
         assert snapshot(w.table) == before
-        assert resident_kib() - warm < 1024
+        held_back = 16 * 1024 if "asan" in os.environ.get("LD_PRELOAD", "") else 0  # freed memory that it watches
+        assert resident_kib() - warm < 4096 + held_back, "50 bytes kept of each datagram would show"
         a.assert_silent()
         sent = a.send(B, b"still here")
         assert b.receive() == [sent]

@@ -1,0 +1,92 @@
+# `make help` lists the targets. Nothing here asks a question; what the machine lacks, tools/need installs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(VENV)/bin/pip --quiet --disable-pip-version-check --no-input
+FAST := $(wildcard ovng/_fast/*.pyx ovng/_fast/*.pxd ovng/_fast/*.h)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
+PYTEST := -m pytest -q
+
+# What the debug and sanitizer builds are for: tests that reach compiled code.
+FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch' tests/unit tests/fuzz --include='test_*.py')
+
+.PHONY: all build demo test test-long test-debug test-sanitize lint bench fuzz clean help
+.DEFAULT_GOAL := build
+
+all build: $(VENV)/.built ## Build; the command is then .venv/bin/ovng
+
+demo: build ## A Switch, two nodes and a LAN host in namespaces; one node moves mid-transfer
+	@tools/need demo
+	@$(SUDO) $(VENV)/bin/ovng demo
+
+test: $(VENV)/.dev ## The whole suite (15 minutes at most): lint, release, debug, sanitizers
+	@tools/need test
+	@$(MAKE) lint
+	@$(MAKE) test-debug
+	@$(MAKE) test-sanitize
+	@echo "== suite, release build"
+	@$(SUDO) $(PY) $(PYTEST) -m "not long" tests
+
+test-long: $(VENV)/.dev ## The tests that take too long for every day
+	@tools/need test
+	@$(SUDO) $(PY) $(PYTEST) -m long --timeout 3600 tests
+
+test-debug: $(VENV)/.dev ## Fast path tests on a build with bounds checks and assertions
+	@echo "== fast path, debug build"
+	@OVNG_DEBUG=1 tools/variant debug $(PY)
+	@cd build/debug && $(CURDIR)/$(PY) $(PYTEST) -m "not long and not root" $(FAST_TESTS)
+
+test-sanitize: $(VENV)/.dev ## Fast path tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@echo "== fast path, address and undefined behaviour sanitizers"
+	@OVNG_SANITIZE=1 tools/variant sanitize $(PY)
+	@cd build/sanitize && LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:quarantine_size_mb=8 UBSAN_OPTIONS=print_stacktrace=1 \
+		$(CURDIR)/$(PY) $(PYTEST) -m "not long and not root" --timeout 600 $(FAST_TESTS)
+
+lint: $(VENV)/.dev ## Format, lint and types
+	@echo "== ruff, mypy"
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --quiet --check .
+	@$(VENV)/bin/mypy
+
+bench: $(VENV)/.dev ## ovng, openvpn and the plain path through one hub, in one run; table and JSON
+	@tools/need bench
+	@$(SUDO) $(PY) benchmarks/bench.py
+
+fuzz: $(VENV)/.dev ## Coverage-guided fuzzing of every entry that takes network bytes (FUZZ_SECONDS each, 60)
+	@$(PY) -c 'import atheris' 2>/dev/null || $(PIP) install atheris
+	@$(PY) -m tests.fuzz.run --seconds $${FUZZ_SECONDS:-60}
+
+clean: ## Remove everything that was built
+	@$(SUDO) rm -rf build dist $(VENV) *.egg-info .mypy_cache .ruff_cache .hypothesis benchmarks/out
+	@find ovng tests -name '*.so' -delete -o -name __pycache__ -prune -exec $(SUDO) rm -rf {} +
+
+help: ## This list
+	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^(all )?([a-z-]+).*## /\2\t/' | expand -t 16
+
+# -- Stamps: a second run does only what changed.
+
+$(VENV)/.venv: pyproject.toml tools/python
+	@tools/need build
+	@[ -x $(PY) ] || "$$(tools/python)" -m venv $(VENV)
+	@$(PIP) install 'setuptools>=77' 'cython>=3.1'
+	@touch $@
+
+# The command and its dependencies. Installing compiles too, so the next rule has nothing left to do.
+$(VENV)/.installed: $(VENV)/.venv setup.py
+	@echo "== building (a minute)"
+	@$(PIP) install --no-build-isolation --editable '.[ca]'
+	@touch $@ $(VENV)/.built
+
+$(VENV)/.built: $(VENV)/.installed $(FAST)
+	@$(PY) setup.py -q build_ext --inplace >/dev/null
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.built
+	@[ $@ -nt $(VENV)/.venv ] || $(PIP) install --no-build-isolation $$($(PY) tools/extras.py dev)
+	@touch $@
