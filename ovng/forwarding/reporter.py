@@ -115,11 +115,11 @@ class Reporter:
             return False
         if _RANK[sent.kind] < _RANK[exchange.kind] and not sent.proved:
             return False
-        if any(ack.proof) and exchange.kind in (ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.REFRESH):
-            began = exchange.began
-            self.exchange = Exchange(ReportKind.CONFIRM, began, observed=ack.observed)
-            self.exchange.cookie = ack.proof + bytes(COOKIE_SIZE - len(ack.proof))
-            self._send(self.exchange, now)
+        if any(ack.proof) and exchange.kind != ReportKind.BYE:
+            cookie = ack.proof + bytes(COOKIE_SIZE - len(ack.proof))
+            if exchange.kind != ReportKind.CONFIRM or exchange.cookie != cookie:
+                self.exchange = Exchange(ReportKind.CONFIRM, exchange.began, observed=ack.observed, cookie=cookie)
+                self._send(self.exchange, now)
             return False
         self.exchange = None
         return True
@@ -223,9 +223,7 @@ class Reporter:
         if exchange.kind == ReportKind.MOVE and not ticketed:  # a hint's cookie is for one try; then we say it plainly
             exchange.observed, exchange.cookie = UNKNOWN_LOCATOR, NO_COOKIE
 
-    def _emit(
-        self, kind: ReportKind, observed: Locator, cookie: bytes, ticketed: bool, offset: int, now: Now
-    ) -> None:
+    def _emit(self, kind: ReportKind, observed: Locator, cookie: bytes, ticketed: bool, offset: int, now: Now) -> None:
         held = self._held
         if held is None:
             return

@@ -17,8 +17,8 @@ from ovng.forwarding.admission import RateLimit
 from ovng.forwarding.askers import Askers
 from ovng.forwarding.attachments import Attachments
 from ovng.forwarding.directory import Directory
-from ovng.forwarding.record import FLAG_WANTS_ROUTES, Record, record_flags
 from ovng.forwarding.moves import confirmed_locator
+from ovng.forwarding.record import FLAG_WANTS_ROUTES, Record, record_flags
 from ovng.forwarding.store import AES_256_GCM, AeadFactory, NodeTable, Out, Random
 from ovng.forwarding.walk import TableWalk
 from ovng.ids import Locator, NodeID, Prefix

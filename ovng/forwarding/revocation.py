@@ -8,8 +8,8 @@ confirmed locator. Of a long list only the first piece is pushed; whoever misses
 from __future__ import annotations
 
 from ovng.forwarding.attachments import Attachments
-from ovng.forwarding.record import Record, serial_hash
 from ovng.forwarding.moves import confirmed_locator
+from ovng.forwarding.record import Record, serial_hash
 from ovng.forwarding.store import NodeTable, Out
 from ovng.forwarding.walk import TableWalk
 from ovng.ids import NodeID

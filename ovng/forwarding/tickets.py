@@ -13,9 +13,9 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from ovng.errors import Malformed
+from ovng.forwarding.store import AES_256_GCM, AeadFactory, Random
 from ovng.ids import NodeID, Prefix
 from ovng.limits import GRANT_LIFETIME, TAG_SIZE, TICKET_KEY_ROTATION, TICKET_MAX, TICKET_MAX_PREFIXES
-from ovng.forwarding.store import AES_256_GCM, AeadFactory, Random
 from ovng.wire.buffer import Reader, Writer
 
 _VERSION = 1

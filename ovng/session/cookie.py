@@ -1,0 +1,51 @@
+"""Cookies: what a responder gives away instead of keeping state (PROTOCOL 3 and 6).
+
+A cookie is an HMAC over who asks and from where, under a secret that is replaced every 60 s; the current and the
+previous secret are good, so a cookie lives 60 to 120 s. Whoever shows one has received it at that place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from ovng.limits import COOKIE_ROTATION, COOKIE_SIZE
+from ovng.session.backoff import Random
+
+_SECRET_SIZE = 32
+
+
+class CookieJar:
+    """Makes and checks cookies. `now`: seconds on the boot clock (a secret does not live longer for sleeping)."""
+
+    __slots__ = ("_current", "_previous", "_random", "_since")
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._since: float | None = None
+        self._current = self._previous = b""
+
+    def make(self, label: bytes, parts: bytes, now: float) -> bytes:
+        """16 bytes for `parts` (fixed-length fields, packed). `label` keeps uses apart."""
+        self._rotate(now)
+        return _cookie(self._current, label, parts)
+
+    def check(self, cookie: bytes, label: bytes, parts: bytes, now: float) -> bool:
+        """True if `make` gave this cookie for the same label and parts within the last 60 … 120 s."""
+        self._rotate(now)
+        good = [
+            hmac.compare_digest(cookie, _cookie(secret, label, parts)) for secret in (self._current, self._previous)
+        ]
+        return any(good)
+
+    def _rotate(self, now: float) -> None:
+        if self._since is not None and now < self._since + COOKIE_ROTATION:
+            return
+        fresh = self._since is None or now >= self._since + 2 * COOKIE_ROTATION
+        self._previous = self._random(_SECRET_SIZE) if fresh else self._current
+        self._current = self._random(_SECRET_SIZE)
+        self._since = now
+
+
+def _cookie(secret: bytes, label: bytes, parts: bytes) -> bytes:
+    return hmac.digest(secret, label + parts, hashlib.sha256)[:COOKIE_SIZE]

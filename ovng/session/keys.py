@@ -1,0 +1,107 @@
+"""Key derivation (PROTOCOL 4): HKDF-SHA-256 (RFC 5869) over one random from each end, exchanged inside TLS.
+
+The standard library has no TLS exporter, so each end sends 32 random bytes in its READY. Everything that must not be
+mixed up goes into the context: both IDs, session, generation, purpose. Labels end with a zero byte, so that none is
+the beginning of another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ovng.ids import NodeID
+from ovng.wire.buffer import Writer
+from ovng.wire.inner import Cipher
+
+KEY_SIZE, IV_SIZE, MASTER_SIZE = 32, 12, 32
+_SALT = b"ovng 1"
+_HASH_SIZE = 32
+
+
+def hkdf_extract(salt: bytes, material: bytes) -> bytes:
+    """RFC 5869, 2.2."""
+    return hmac.digest(salt or bytes(_HASH_SIZE), material, hashlib.sha256)
+
+
+def hkdf_expand(secret: bytes, info: bytes, length: int) -> bytes:
+    """RFC 5869, 2.3; at most 8160 bytes."""
+    if length > 255 * _HASH_SIZE:
+        raise ValueError("HKDF gives at most 8160 bytes")
+    output = block = b""
+    for counter in range(1, -(-length // _HASH_SIZE) + 1):
+        block = hmac.digest(secret, block + info + bytes([counter]), hashlib.sha256)
+        output += block
+    return output[:length]
+
+
+class KeyContext(NamedTuple):
+    """What the keys are for, as both ends know it."""
+
+    client: NodeID
+    server: NodeID
+    session_id: int
+    generation: int
+    purpose: int
+
+    def pack(self) -> bytes:
+        writer = Writer().u64(self.client).u64(self.server).u64(self.session_id)
+        return writer.u32(self.generation).u8(self.purpose).bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """One direction of one generation."""
+
+    key: bytes = field(repr=False)
+    iv: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What both ends share after READY."""
+
+    _secret: bytes = field(repr=False)
+    _context: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, client_random: bytes, server_random: bytes, context: KeyContext) -> Secrets:
+        """From the randoms (32 bytes each) of the two READYs."""
+        return cls(hkdf_extract(_SALT, client_random + server_random), context.pack())
+
+    def data(self, *, from_client: bool) -> DataKey:
+        """The key for DATA of one direction."""
+        output = self._expand(b"data client" if from_client else b"data server", KEY_SIZE + IV_SIZE)
+        return DataKey(output[:KEY_SIZE], output[KEY_SIZE:])
+
+    @property
+    def report_master(self) -> bytes:
+        """32 bytes from which report keys are derived (attachment)."""
+        return self._expand(b"report", MASTER_SIZE)
+
+    @property
+    def private_master(self) -> bytes:
+        """32 bytes from which the keys of PRIVATE are derived (attachment)."""
+        return self._expand(b"private", MASTER_SIZE)
+
+    def _expand(self, label: bytes, length: int) -> bytes:
+        return hkdf_expand(self._secret, label + b"\0" + self._context, length)
+
+
+def master_keys(master: bytes) -> tuple[bytes, bytes]:
+    """(up, down) of a report or private master: node → Switch, Switch → node; 32 bytes each."""
+    return hkdf_expand(master, b"up", KEY_SIZE), hkdf_expand(master, b"down", KEY_SIZE)
+
+
+def agree_cipher(client_offers: int, client_prefers: int, server_offers: int, server_prefers: int) -> int | None:
+    """The cipher of a session from both READYs (bits, and the number of the preferred one); None = nothing in common.
+
+    ChaCha20-Poly1305 costs a machine with AES instructions less than AES costs one without, so one vote decides.
+    """
+    common = client_offers & server_offers
+    both = {cipher for cipher in Cipher if common >> cipher - 1 & 1}
+    if Cipher.CHACHA20_POLY1305 in both and Cipher.CHACHA20_POLY1305 in (client_prefers, server_prefers):
+        return Cipher.CHACHA20_POLY1305
+    return min(both, default=None)
