@@ -6,6 +6,7 @@ left: their events become calls on each other and on the data path, their datagr
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import signal
@@ -16,15 +17,18 @@ from ovng.clock import Now
 from ovng.clock import now as read_clock
 from ovng.config.profile import NodeProfile
 from ovng.errors import ConfigError, Malformed, OvngError, Superseded
-from ovng.forwarding import client as attachment
-from ovng.ids import Locator, NodeID
+from ovng.forwarding import clientevents as attachment
+from ovng.forwarding.client import AttachmentClient, ClientConfig
+from ovng.ids import Locator, NodeID, Prefix
 from ovng.io import notify
 from ovng.io.control import ControlServer, Message
 from ovng.io.credentials import read_profile, trust_of
 from ovng.io.datapath import NodeDataPath
 from ovng.io.driver import Driver
 from ovng.io.libcrypto import load_libcrypto, make_aead, preferred_ciphers
+from ovng.io.logs import escape
 from ovng.io.netlink import Watcher
+from ovng.io.resolve import Resolver
 from ovng.io.sockets import open_udp, send_to
 from ovng.node.announced import RoutePlan, plan_routes
 from ovng.node.overlay import Overlay
@@ -32,13 +36,14 @@ from ovng.node.policy import RoutePolicy
 from ovng.node.status import node_status
 from ovng.node.tunnel import Tunnel
 from ovng.node.uplink import SwitchAddresses
+from ovng.pki.trust import day
 from ovng.roaming.decision import decide
 from ovng.roaming.delta import compare
 from ovng.roaming.snapshot import LinkSnapshot
 from ovng.session import events as session
 from ovng.session.config import SessionConfig
 from ovng.session.manager import SessionManager
-from ovng.wire.header import Header, PacketType, parse_header
+from ovng.wire.header import PacketType, parse_header
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +72,8 @@ class NodeService:
         self.path = NodeDataPath(self.me, self.tunnel.tun, offloads)
         config = SessionConfig(float(profile.rekey_seconds), preferred_ciphers())
         self.sessions = SessionManager(self.me, "node", self.trust, secrets.token_bytes, config, self._traffic)
-        self.client = attachment.AttachmentClient(
-            self.me, secrets.token_bytes, make_aead, attachment.ClientConfig(keepalive=profile.keepalive)
-        )
+        self.client = AttachmentClient(self.me, secrets.token_bytes, make_aead, ClientConfig(profile.keepalive))
+        self.client.crl_held(self.trust.crl_number)
         self.overlay = Overlay(
             self.me, self.path, self.sessions, self.client, self._policy, self.path.write_tun, profile.addresses
         )
@@ -78,7 +82,14 @@ class NodeService:
         self.links = LinkSnapshot()
         self.plan = RoutePlan((), ())
         self.warnings: list[str] = self.tunnel.forwarding(profile.routes, profile.forward)
+        self.announced: tuple[tuple[NodeID, Prefix], ...] = ()
+        self.route_errors: dict[Prefix, str] = {}
+        self.attach_group, self.attach_seconds, self.attach_count = "", 0.0, 0
         self.counters: Counter[str] = Counter()
+        self._source: Locator | None = None  # of the last datagram
+        self._resolvers: list[Resolver] = []
+        self._tasks: set[asyncio.Future[tuple[Locator, ...]]] = set()
+        self._make_resolvers()
         self._driver = Driver(
             deadline=self._deadline, on_timer=self._on_timer, flush=self._flush, on_suspend=self._on_suspend
         )
@@ -173,10 +184,12 @@ class NodeService:
     def _on_timer(self, now: Now) -> None:
         self._take_links(now)
         self.sessions.handle_timer(now)
+        self.client.heard_from_switch(self.path.last_rx / 1000)
+        self.client.sent_traffic(self.path.last_tx / 1000)
         self.client.handle_timer(now)
 
     def _deadline(self, now: Now) -> float | None:
-        wanted = (self.sessions.deadline(now), self.client.deadline(now), self.watcher.deadline(), self._look_up_at)
+        wanted = (self.sessions.deadline(now), self.client.deadline(now), self.watcher.deadline())
         return min((at for at in wanted if at is not None), default=None)
 
     # -- What follows
@@ -233,10 +246,11 @@ class NodeService:
                     self._use_switch()
                 self.client.granted(event.switch_id, event.grant, event.report_master, event.private_master, now)
                 self.attach_group, self.attach_seconds = event.group, event.handshake_seconds
+                self.attach_count += 1
             case session.AttachFailed():
                 self._on_attach_failed(event, now)
             case session.CrlChanged():
-                self.client.crl_held(event.number, now)
+                self.client.crl_held(event.number)
                 log.info("revocation list %d in force", event.number)
 
     def _on_client_event(self, event: attachment.ClientEvent, now: Now) -> None:
@@ -252,7 +266,7 @@ class NodeService:
             case attachment.SwitchRestarted():
                 log.info("the Switch was restarted and knows us again by our ticket")
             case attachment.Resolved():
-                self.overlay.on_resolved(event.address, list(event.nodes), now)
+                self.overlay.on_resolved(event.address, event.nodes, now)
             case attachment.RoutesChanged():
                 self.announced = tuple((route.node, route.prefix) for route in event.routes)
                 self._replan()
@@ -275,23 +289,22 @@ class NodeService:
                 pass
 
     def _on_attach_failed(self, event: session.AttachFailed, now: Now) -> None:
-        if event.reason == "refused_superseded":
-            raise Superseded("another process runs with this profile and has taken over: this one ends")
-        if event.reason == "refused_revoked":
-            raise OvngError("this node's certificate was revoked: ask the CA's keeper for a new profile")
         again = f"again in {event.retry_seconds:.0f} s" if not event.final else "not again"
         log.warning("the Switch did not attach us (%s %s), %s", event.reason, escape(event.detail), again)
-        self.client.attach_failed(event.reason, now)
+        self.client.tls_failed(event.reason, event.final, now)
         self.switch.silent()
         self._look_up(now)
 
     # -- The Switch's address
 
+    def _make_resolvers(self) -> None:
+        self._resolvers = [Resolver(endpoint.host, endpoint.port) for endpoint in self.profile.switch]
+
     def _look_up(self, now: Now) -> None:
         """Ask for the addresses behind the Switch's names again; what is found is used at once."""
         for resolver in self._resolvers:
             task = asyncio.ensure_future(resolver.resolve())
-            task.add_done_callback(lambda _: self._driver.call(self._looked_up))
+            task.add_done_callback(lambda _: self._driver.call_soon(self._looked_up))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -391,7 +404,7 @@ class NodeService:
             if renewed:
                 self.trust = trust
                 self.sessions.replace_trust(trust, now)
-                self.client.certificate_changed(now)
+                self.client.start(now)
                 log.info("new certificate in use, until %s", day(trust.identity.not_after))
             self._replan()
         finally:
@@ -404,7 +417,7 @@ class NodeService:
                 return node_status(self, now)
             case "reload":
                 self.reload(now)
-                self._driver.call(lambda at: None)
+                self._flush(now)
                 return {"reloaded": True}
             case "down":
                 self._driver.stop()

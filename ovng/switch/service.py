@@ -1,4 +1,4 @@
-"""A running Switch: the forwarding workers, and the small endpoint beside them that answers what is for the Switch itself.
+"""A running Switch: the forwarding workers, and beside them the small endpoint for what is meant for the Switch itself.
 
     workers ──ring──► events ──► session manager (CONTROL)   attachment by TLS, once a day and node
                             └──► registrar (REPORT, PRIVATE) one-datagram reports, resolution, routes
