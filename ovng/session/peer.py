@@ -306,9 +306,8 @@ class Peer:
         except AttemptFailed:
             self._keys.release(key_id)
             raise
-        self._keys.install(key_id)
+        self._install(candidate)
         self._candidate = candidate
-        self._env.emit(candidate.install_receive())
 
     # -- Messages
 
@@ -316,8 +315,7 @@ class Peer:
         match message:
             case Ready() if attempt.initiator:
                 generation = Generation.of(attempt, now.mono)
-                self._keys.install(generation.receive_id)
-                self._env.emit(generation.install_receive())
+                self._install(generation)
                 self._settle(generation, now)
                 self.ping(now)
             case Ready():
@@ -449,6 +447,12 @@ class Peer:
         if session.has_keys:
             self._env.emit(RetireSend(self.id))
         self._env.emit(SessionDown(self.id, reason, text))
+
+    def _install(self, generation: Generation) -> None:
+        """Open packets under it, from now on. Old generations that must make room are the ones nearest their end."""
+        for key_id in self._keys.install(generation.receive_id):
+            self._env.emit(RetireReceive(self.id, key_id))
+        self._env.emit(generation.install_receive())
 
     def _remove_key(self, key_id: int) -> None:
         if self._keys.remove(key_id):

@@ -6,6 +6,7 @@ start, so that a packet of a generation long gone does not meet a new key by hab
 
 from __future__ import annotations
 
+from ovng.limits import RECEIVE_GENERATIONS
 from ovng.session.backoff import Random
 
 
@@ -34,10 +35,15 @@ class ReceiveKeys:
         """A reserved one was not needed. Installed ones stay."""
         self._reserved.discard(key_id)
 
-    def install(self, key_id: int) -> None:
-        """It has a key now."""
+    def install(self, key_id: int) -> list[int]:
+        """It has a key now. Returns those that must go first, for the data path has room for so many only."""
+        crowded = sorted(self._retiring, key=self._retiring.__getitem__)
+        crowded = crowded[: max(0, len(self._installed) + 1 - RECEIVE_GENERATIONS)]
+        for old in crowded:
+            self.remove(old)
         self._reserved.discard(key_id)
         self._installed.add(key_id)
+        return crowded
 
     def retire(self, key_id: int, when: float) -> None:
         """It goes on receiving until `when`."""

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from ovng.clock import Now
 from ovng.errors import Malformed
 from ovng.ids import Locator, NodeID
-from ovng.limits import REKEY_SECONDS
+from ovng.limits import RECEIVE_GENERATIONS, REKEY_SECONDS
 from ovng.session.config import SessionConfig
 from ovng.session.events import (
     AttachRequested,
@@ -70,6 +70,8 @@ class DataPath:
             case InstallReceive():
                 assert (event.peer, event.key_id) not in self.receive, "a key ID in use was given out again"
                 assert event.key not in self._used, "a key was installed twice"
+                beside = sum(peer == event.peer for peer, _ in self.receive)
+                assert beside < RECEIVE_GENERATIONS, "more generations than the data path holds"
                 self._used.add(event.key)
                 self.receive[event.peer, event.key_id] = Key(event)
                 self._heard.discard((event.peer, event.key_id))

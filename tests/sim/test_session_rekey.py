@@ -53,6 +53,14 @@ def test_rekey_by_time_loses_no_packet(ca: Ca) -> None:
     assert len({event.session_id for event in high.ups()}) == 1
 
 
+def test_rekey_every_5_seconds_keeps_within_the_data_paths_generations(ca: Ca) -> None:
+    """The old ones would receive for 60 s; the harness holds as many generations as the data path has room for."""
+    world, low, high = up(ca, rekey=5.0)
+    sent, arrived = traffic(world, low, high, 60.0, interval=0.25)
+    assert arrived == sent
+    assert generation(low) >= 12
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_rekey_under_loss_and_reordering(ca: Ca, seed: int) -> None:
     """Handshake datagrams suffer; each data packet that the network delivers can be opened."""
