@@ -365,4 +365,5 @@ class Attempt:
 
 
 def _failure(broken: ChannelBroken) -> AttemptFailed:
-    return AttemptFailed(broken.reason, broken.detail, lasting=broken.lasting)
+    close = CloseReason.PROTOCOL_ERROR if broken.misuse else None
+    return AttemptFailed(broken.reason, broken.detail, close=close, lasting=broken.lasting)
