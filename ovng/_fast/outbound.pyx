@@ -260,7 +260,9 @@ cdef void _flush(outbound_state* out) noexcept nogil:
     out.arena_used = 0
 
 
-cdef void _tell_waiting(outbound_state* out, const target* where, const uint8_t* packet, uint32_t length) noexcept nogil:
+cdef void _tell_waiting(
+    outbound_state* out, const target* where, const uint8_t* packet, uint32_t length
+) noexcept nogil:
     """Python holds the packet, finds the peer or the key, and injects it again."""
     if not bucket_take(&out.events, out.now_ms):
         out.drops[OUT_RATE] += 1
