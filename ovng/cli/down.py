@@ -68,5 +68,8 @@ def _clear(name: str) -> list[str]:
     from ovng.node.tunnel import clear_leftovers
 
     with ProfileLock(name):
-        socket_path(name).unlink(missing_ok=True)
-        return clear_leftovers(name)
+        cleared = clear_leftovers(name)
+        if socket_path(name).exists():
+            socket_path(name).unlink()
+            cleared.append("its control socket")
+    return cleared

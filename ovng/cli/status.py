@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from ovng.cli.common import Parser, show_json
@@ -62,7 +63,7 @@ def _head(status: dict[str, Any]) -> Iterator[str]:
 
 def _of_node(status: dict[str, Any]) -> Iterator[str]:
     switch = status.get("switch") or {}
-    state = f"attached {_since(switch.get('attached'))}" if switch.get("attached") else "NOT ATTACHED"
+    state = "attached" if switch.get("attached") else "NOT ATTACHED"
     yield f"switch {switch.get('id') or '-'}  {switch.get('locator') or '-'}  rtt {_ms(switch.get('rtt_ms'))}  {state}"
     locators = status.get("locators") or []
     if locators:
@@ -70,7 +71,7 @@ def _of_node(status: dict[str, Any]) -> Iterator[str]:
         yield from columns(
             ("SEEN BY THE SWITCH AS", "SINCE", "GAP"),
             [
-                (str(entry.get("locator", "-")), _since(entry.get("since")), _ms(entry.get("gap_ms")))
+                (str(entry.get("locator", "-")), _when(entry.get("since")), _ms(entry.get("gap_ms")))
                 for entry in locators[-_LOCATORS_SHOWN:]
             ],
         )
@@ -112,7 +113,7 @@ def _of_node(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _of_switch(status: dict[str, Any]) -> Iterator[str]:
-    nodes, count = status.get("nodes") or [], status.get("node_count", 0)
+    nodes, count = status.get("nodes") or [], status.get("node_count") or 0
     yield f"{count} node{'' if count == 1 else 's'}{f', {len(nodes)} of them shown' if len(nodes) < count else ''}"
     if nodes:
         yield ""
@@ -154,8 +155,9 @@ def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} ms"
 
 
-def _since(value: object) -> str:
-    """Seconds ago where the document has a number; a text as it is."""
-    if value is True:
-        return ""
-    return f"{duration(value)} ago" if isinstance(value, int | float) else str(value or "-")
+def _when(wall: object) -> str:
+    """An instant in local time."""
+    try:
+        return datetime.fromtimestamp(float(str(wall))).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return "-"
