@@ -306,6 +306,7 @@ class Peer:
         except AttemptFailed:
             self._keys.release(key_id)
             raise
+        self._table.settle(attempt)
         self._install(candidate)
         self._candidate = candidate
 
@@ -415,7 +416,6 @@ class Peer:
         self._drop_incoming(now)
         if channel is not None:
             channel.established = True
-            self._table.settle(channel)
         return channel
 
     def _confirmed(self, now: Now) -> None:
