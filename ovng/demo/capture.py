@@ -16,7 +16,7 @@ from ovng.clock import now
 from ovng.demo.net import Host, wait_until
 from ovng.errors import SystemProblem
 
-BUFFER_KIB = 128 * 1024
+BUFFER_KIB = 512 * 1024
 WHOLE = 262_144  # tcpdump's largest snapshot length: super-packets are captured as one
 SETTLE_SECONDS = 1.5  # tcpdump's own buffer timeout is one second
 SETTLE_MAX_SECONDS = 60.0
