@@ -17,13 +17,17 @@ AttemptRef = tuple[NodeID, int]
 
 @dataclass(frozen=True, slots=True)
 class InstallReceive:
-    """Packets from `peer` under `key_id` open with this: `cipher` (PROTOCOL 2), `key` 32 bytes, `iv` 12 bytes."""
+    """Packets from `peer` under `key_id` open with this: `cipher` (PROTOCOL 2), `key` 32 bytes, `iv` 12 bytes.
+
+    `identity` is proved: it says which inner sources the peer may use. It comes ahead of `SessionUp`, whose first
+    packets it must be able to open."""
 
     peer: NodeID
     key_id: int
     cipher: int
     key: bytes = field(repr=False)
     iv: bytes = field(repr=False)
+    identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +93,13 @@ class ConnectFailed:
 @dataclass(frozen=True, slots=True)
 class AttachRequested:
     """At the Switch: a proved node asks for an attachment; answer with `SessionManager.grant(ref, …)`. `context`: what
-    came with its latest datagram (the packed locator)."""
+    came with its latest datagram (the packed locator). The ticket in the answer holds `report_master` (32 bytes)."""
 
     ref: AttemptRef
     identity: Identity
     request: Attach
     context: bytes
+    report_master: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
