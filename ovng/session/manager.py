@@ -7,6 +7,7 @@ attempt, and strangers are made to pay first: a cookie, then limits, then a TLS 
 
 from __future__ import annotations
 
+import hmac
 from collections import Counter
 from collections.abc import Callable
 
