@@ -95,6 +95,7 @@ class SwitchService:
         match header.type:
             case PacketType.CONTROL:
                 self.sessions.receive(header, datagram[limits.HEADER_SIZE :], source.packed(), now)
+                self._flush(now)  # a settled attachment counts for the very next datagram
             case PacketType.REPORT:
                 self._send(self.registrar.handle_report(datagram, source, now))
             case PacketType.PRIVATE:
