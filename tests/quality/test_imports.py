@@ -34,7 +34,7 @@ SANS_IO = ("wire", "session", "roaming", "forwarding", "cluster", "config", "pki
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "time": (("clock",), "only clock.py reads time; everyone else is handed a Now, so that tests run in virtual time"),
     "random": ((), "random bytes come in as a function, from secrets at the edges"),
-    "secrets": (("io", "node", "switch", "pki.ca"), "logic is handed its randomness"),
+    "secrets": (("io", "node", "switch"), "logic is handed its randomness"),
     "socket": (("io", "demo"), "only io touches the network; bytes go in and out of everything else"),
     "select": (("io", "demo"), "only io waits"),
     "selectors": (("io",), "only io waits"),
