@@ -6,6 +6,7 @@ Keys are fixed, and so are IDs and which of two is lower. Certificates are not: 
 from __future__ import annotations
 
 import functools
+import hashlib
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -23,29 +24,29 @@ def network() -> Network:
     return Network()
 
 
-def _key(secret: int) -> ec.EllipticCurvePrivateKey:
-    return ec.derive_private_key(secret, ec.SECP256R1())
+def _key(name: str) -> ec.EllipticCurvePrivateKey:
+    return ec.derive_private_key(int.from_bytes(hashlib.sha256(name.encode()).digest()[:31], "big"), ec.SECP256R1())
 
 
 @functools.cache
 def truck() -> Member:
     """A node with an IPv4 and an IPv6 address."""
-    return network().node("10.77.0.2/32", "fd77::2/128", key_type=_key(2))
+    return network().node("10.77.0.2/32", "fd77::2/128", key_type=_key("truck"))
 
 
 @functools.cache
 def bob() -> Member:
     """A node with a network behind it."""
-    return network().node("10.77.0.3/32", "192.168.7.0/24", key_type=_key(3))
+    return network().node("10.77.0.3/32", "192.168.7.0/24", key_type=_key("bob"))
 
 
 @functools.cache
 def mallory() -> Member:
     """A node whose certificate is good and whose manners are not."""
-    return network().node("10.77.0.6/32", key_type=_key(6))
+    return network().node("10.77.0.6/32", key_type=_key("mallory"))
 
 
 @functools.cache
 def switch() -> Member:
     """The Switch."""
-    return network().switch(key_type=_key(5))
+    return network().switch(key_type=_key("switch"))
