@@ -33,7 +33,7 @@ FRAME_MAX = 65_535
 def fuzz_one(data: bytes) -> None:
     """See `targets`."""
     choices = Choices(data)
-    frame = choices.rest() if choices.below(8) == 0 else _frame(choices)
+    frame = choices.rest() if choices.below(8) == 0 else make_frame(choices)
     try:
         found: list[bytes] | str = segments(frame)
     except Malformed as error:
@@ -44,7 +44,7 @@ def fuzz_one(data: bytes) -> None:
             _answer(packet)
 
 
-def _frame(choices: Choices) -> bytes:
+def make_frame(choices: Choices) -> bytes:
     """As the kernel makes one, and perhaps not."""
     packet = Packet(
         payload=bytes(choices.u16() % 9_000),
