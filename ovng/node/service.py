@@ -44,6 +44,8 @@ from ovng.wire.header import PacketType, parse_header
 
 log = logging.getLogger(__name__)
 
+GOODBYE_SECONDS = 1.0
+
 
 class NodeService:
     """One node from its profile. `run` serves until SIGTERM; raises OvngError when it cannot start or go on."""
@@ -82,6 +84,10 @@ class NodeService:
         self.attach_group, self.attach_seconds, self.attach_count = "", 0.0, 0
         self.counters: Counter[str] = Counter()
         self._source: Locator | None = None  # of the last datagram
+        self._end_by: float | None = None  # monotonic
+        self._left = False
+        self._warn_at = 0.0  # boot
+        self._offloads_at, self._offloads = 0.0, dict(self.path.stats()["offloads"])
         self._driver = Driver(
             deadline=self._deadline, on_timer=self._on_timer, flush=self._flush, on_suspend=self._on_suspend
         )
@@ -93,6 +99,8 @@ class NodeService:
         self._driver.add_reader(self.path.fileno(), self._on_data_path)
         self._driver.add_reader(self.watcher.fileno(), self._on_links)
         self._driver.on_signal(signal.SIGHUP, self._on_reload_signal)
+        self._driver.on_signal(signal.SIGTERM, self._end)
+        self._driver.on_signal(signal.SIGINT, self._end)
         try:
             await control.start()
             self.path.start()
@@ -100,7 +108,6 @@ class NodeService:
             await self._driver.run()
         finally:
             notify.stopping()
-            self._leave()
             self.path.close()
             self.watcher.close()
             self.switch.close()
@@ -111,10 +118,27 @@ class NodeService:
 
     def _start(self, now: Now) -> None:
         log.info("node %s of network %s, interface %s", self.me, self.profile.network, self.tunnel.tun.name)
-        for line in (*self.warnings, *self.trust.warnings(now.wall)):
-            log.warning("%s", line)
+        self._warn(now)
         self.switch.look_up()
         self.client.start(now)
+        notify.ready("looking for the Switch")
+
+    def _warn(self, now: Now) -> None:
+        """Once a day, what people should know: a certificate that ends, a wrong clock, forwarding that is off."""
+        self._warn_at = now.boot + 86_400
+        for line in (*self.warnings, *self.trust.warnings(now.wall)):
+            log.warning("%s", line)
+
+    def _watch_offloads(self, now: Now) -> None:
+        """Tell of each offload that the data path has given up since it was looked at last."""
+        if now.mono < self._offloads_at:
+            return
+        self._offloads_at = now.mono + 10
+        offloads = self.path.stats()["offloads"]
+        for name, on in self._offloads.items():
+            if on and not offloads[name]:
+                log.warning("offload %s given up: the kernel or a device refused it; slower, but all goes on", name)
+        self._offloads = offloads
 
     def _on_data_path(self, now: Now) -> None:
         for event in self.path.events():
@@ -176,6 +200,9 @@ class NodeService:
 
     def _on_timer(self, now: Now) -> None:
         self._take_links(now)
+        self._watch_offloads(now)
+        if now.boot >= self._warn_at:
+            self._warn(now)
         self.switch.handle_timer(now)
         self.sessions.handle_timer(now)
         self.client.heard_from_switch(self.path.last_rx / 1000)
@@ -208,6 +235,7 @@ class NodeService:
             self.switch.send(datagram)
         for datagram in self.client.datagrams():
             self.switch.send(datagram)
+        self._stop_when_done(now)
 
     def _on_session_event(self, event: session.Event, now: Now) -> None:
         match event:
@@ -259,7 +287,7 @@ class NodeService:
                 self.sessions.attach(now, event.request)
             case attachment.AttachedNow():
                 log.info("attached to Switch %s, seen there as %s", event.switch_id, event.observed)
-                notify.ready(f"attached to {event.switch_id}")
+                notify.status(f"attached to {event.switch_id}")
                 self.sessions.retry_now(now)  # what was sent before was dropped at the Switch
             case attachment.LocatorChanged():
                 log.info("moved: the Switch sees %s, %.0f ms after the change", event.observed, event.gap * 1000)
@@ -287,7 +315,9 @@ class NodeService:
                 raise Superseded("another process runs with this profile and has taken over: this one ends")
             case attachment.Revoked():
                 raise OvngError("this node's certificate was revoked: ask the CA's keeper for a new profile")
-            case attachment.CrlNumber() | attachment.Left():
+            case attachment.Left():
+                self._left = True
+            case attachment.CrlNumber():
                 pass
 
     def _on_attach_failed(self, event: session.AttachFailed, now: Now) -> None:
@@ -327,13 +357,16 @@ class NodeService:
 
     # -- Ends and answers
 
-    def _leave(self) -> None:
-        """Say goodbye, once; nobody waits for the answers."""
-        now = read_clock()
-        self.sessions.shutdown(now)
-        self.client.leave(now)
-        for datagram in [*(item[0] for item in self.sessions.datagrams()), *self.client.datagrams()]:
-            self.switch.send(datagram)
+    def _end(self, now: Now) -> None:
+        """Say goodbye to peers and Switch, and stop when they have answered, or after a second."""
+        if self._end_by is None:
+            self._end_by = now.mono + GOODBYE_SECONDS
+            self.sessions.shutdown(now)
+            self.client.leave(now)
+
+    def _stop_when_done(self, now: Now) -> None:
+        if self._end_by is not None and (now.mono >= self._end_by or (self._left and not self.sessions.busy)):
+            self._driver.stop()
 
     def _on_reload_signal(self, now: Now) -> None:
         try:
@@ -394,7 +427,7 @@ class NodeService:
                 self._flush(now)
                 return {"reloaded": True}
             case "down":
-                self._driver.stop()
+                self._driver.call_soon(self._end)
                 return {"stopping": True}
             case verb:
                 return {"error": f"a node has no verb {verb!r}"}
