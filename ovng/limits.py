@@ -56,6 +56,7 @@ REPLAY_WINDOW = 8_192  # 9 ms of 1400-byte packets at 10 Gbit/s
 
 # -- Attachment (sections 5 and 6)
 GRANT_LIFETIME = 86_400
+ATTACH_AGAIN_BEFORE = 3_600  # of a grant's end: the Switch says so to who has not done it by then
 KEEPALIVE_DEFAULT = 25
 KEEPALIVE_MIN, KEEPALIVE_MAX = 5, 600
 LEASE_KEEPALIVES = 3
@@ -71,6 +72,7 @@ MOVES_PER_SECOND = 1
 MOVES_PER_TEN_SECONDS = 4
 HINTS_PER_PREFIX = 50
 HINTS_TOTAL = 50_000
+CHALLENGES_PER_PREFIX = 2_000  # to reports, each larger than its answer: after a restart a whole site asks at once
 SNAPSHOT_INTERVAL = 10.0
 SILENCE_REFRESH = 0.3
 SILENCE_REFRESH_MAX = 2.0
@@ -79,6 +81,9 @@ TRAFFIC_RECENT = 10.0
 # -- Resolution (section 7)
 RESOLUTION_SECONDS = 300
 NOT_YET_SECONDS = 5.0
+NOBODY_SECONDS = 30  # how long "nobody" holds; who appears is told to those who asked
+HOLDERS_MAX = 8  # node IDs in one answer
+ROUTES_MAX = 65_535
 PENDING_PACKETS = 32  # per destination without a session, newest kept
 PENDING_BYTES = 1 << 20  # over all destinations
 
@@ -86,3 +91,4 @@ PENDING_BYTES = 1 << 20  # over all destinations
 CERTIFICATE_DAYS = 365
 CERTIFICATE_WARN_DAYS = 30
 CRL_MAX = 1 << 20
+CRL_PIECE = 1_024  # of a list, in one datagram

@@ -293,7 +293,7 @@ cdef void _write_whole(coalescer* c, const uint8_t* packet, uint32_t length) noe
         c.failed += 1
 
 
-cdef inline bint _write(coalescer* c, const iovec* parts, int count) noexcept nogil:
+cdef bint _write(coalescer* c, const iovec* parts, int count) noexcept nogil:
     while writev(c.fd, parts, count) < 0:
         if errno != EINTR:
             return False

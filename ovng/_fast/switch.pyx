@@ -23,8 +23,8 @@ from libc.string cimport memcmp, memcpy, memset
 from cpython.bytes cimport PyBytes_AsString
 
 from ovng._fast.frame cimport (
-    FRAME_CONTROL, FRAME_DATA, FRAME_HEADER, FRAME_PRIVATE, FRAME_REPORT, frame_check, frame_destination, frame_source,
-    store_be32, store_be64,
+    FRAME_CONTROL, FRAME_DATA, FRAME_HEADER, FRAME_PRIVATE, FRAME_REPORT, FRAME_SHORT, frame_check, frame_destination,
+    frame_source, store_be32, store_be64,
 )
 from ovng._fast.parcels cimport parcels_add_socket, parcels_free, parcels_init, parcels_post, parcels_send
 from ovng._fast.ring cimport ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_put, ring_signal
@@ -265,14 +265,15 @@ cdef void _split(switch_worker* worker, const udp_message* message) noexcept nog
     cdef switch_run* run
     cdef uint64_t dst
     cdef int kind
-    while start < message.length or message.length == 0:
+    if message.length == 0:
+        worker.counters[SWITCH_DROP_HEADER - FRAME_SHORT - 1] += 1
+        return
+    while start < message.length:
         packet = message.data + start
         size = min(message.segment, message.length - start)
         kind = frame_check(packet, size)
         if kind < 0:
             worker.counters[SWITCH_DROP_HEADER - kind - 1] += 1
-            if message.length == 0:
-                return
             start += size
             continue
         dst = frame_destination(packet)

@@ -33,6 +33,8 @@ cdef extern from "udp.h" nogil:
 
     enum:
         UDP_CONTROL_SIZE
+        SOL_UDP
+        UDP_SEGMENT
 
     bint udp_is_mapped(const uint8_t* address)
     void udp_locator_from_name(locator*, const sockaddr_in6*)
@@ -99,7 +101,8 @@ cdef struct udp_outgoing:
 cdef struct udp_sender:
     int fd
     int family
-    unsigned int segments_max  # 1 = no GSO
+    unsigned int segments_max  # 1 = no GSO; becomes 1 when the way out never segments
+    unsigned int refused  # EIO since the last message that left
     unsigned int messages_max
     unsigned int pieces_max
     unsigned int messages

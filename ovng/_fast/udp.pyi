@@ -23,6 +23,9 @@ class Sender:
 
         `to` is a locator of 18 bytes. Raises ValueError when it has another length.
         """
+    @property
+    def segments_max(self) -> int:
+        """Datagrams per message; becomes 1 when the kernel keeps refusing to segment."""
     def flush(self) -> None:
         """Send what is queued; never raises: what could not leave is in the counters."""
     def counters(self) -> dict[str, int]: ...

@@ -5,8 +5,9 @@ only the last may be shorter. Receiving gives an array of messages in buffers al
 memory that stay where they are until the flush (scatter-gather, no copy).
 
 A socket of strangers never stops a loop: errors that ICMP left on it are counted and passed over, and a datagram that
-cannot be sent is counted under its reason. When the kernel refuses to segment one message (EIO: a device without
-checksum offload, EINVAL: segments above the path's MTU), that message alone is sent datagram by datagram.
+cannot be sent is counted under its reason. When the kernel refuses to segment one message (EIO: the way out cannot
+fill in checksums, EINVAL: segments above the path's MTU), that message alone is sent datagram by datagram. A sender that
+meets nothing but EIO gives segmentation up for good.
 """
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
@@ -33,6 +34,7 @@ cdef extern from "<sys/socket.h>" nogil:
         unsigned short ss_family
     int bind(int fd, const sockaddr* name, unsigned int length)
     int getsockname(int fd, sockaddr* name, unsigned int* length)
+    int setsockopt(int fd, int level, int option, const void* value, unsigned int length)
     int recvmmsg(int fd, mmsghdr* headers, unsigned int count, int flags, void* timeout)
     int sendmmsg(int fd, mmsghdr* headers, unsigned int count, int flags)
     ssize_t sendmsg(int fd, const msghdr* header, int flags)
@@ -55,6 +57,7 @@ cdef enum:
     RECEIVE_ERRORS_MAX = 64  # passed over in one call; more would starve the rest of the loop
     SEND_WAITS = 4  # per flush: when the device is slower than that, dropping is better than queueing
     SEND_WAIT_MS = 5
+    EIO_MAX = 16  # refused one after the other: the way out never segments
 
 COUNTER_NAMES = (
     "received", "received_bytes", "received_messages", "receive_errors", "receive_truncated",
@@ -327,6 +330,7 @@ cdef void udp_flush(udp_sender* sender) noexcept nogil:
                 sender.counters[UDP_SENT] += sender.outgoing[i].segments
             done += <unsigned int>result
             asked_again = False
+            sender.refused = 0
             continue
         error = errno
         message = &sender.outgoing[done]
@@ -342,6 +346,9 @@ cdef void udp_flush(udp_sender* sender) noexcept nogil:
         if message.segments > 1 and (error == EINVAL or error == EIO or error == EMSGSIZE):
             sender.counters[UDP_GSO_GIVEN_UP] += 1
             _send_singly(sender, done)
+            sender.refused += error == EIO
+            if sender.refused == EIO_MAX:
+                sender.segments_max = 1
         else:
             sender.counters[_blame(error)] += message.segments
         done += 1
@@ -351,34 +358,33 @@ cdef void udp_flush(udp_sender* sender) noexcept nogil:
 
 
 cdef unsigned int udp_gso_limit() noexcept nogil:
-    """Asks the kernel by sending a few bytes over a loopback socket of its own."""
+    """Asks the kernel by sending UDP_SEGMENTS_MAX bytes over a loopback socket of its own."""
     cdef udp_sender sender
     cdef locator to
     cdef sockaddr_in6 name
-    cdef sockaddr_in6 bound
     cdef unsigned char data[UDP_SEGMENTS_MAX]
     cdef unsigned int length
     cdef unsigned int limit = 1
-    cdef unsigned int candidate = UDP_SEGMENTS_MAX
+    cdef int off = 0
     cdef int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)
     if fd < 0:
-        return 1
-    memset(&to, 0, sizeof(to))
-    memset(data, 0, sizeof(data))
-    to.address[10] = to.address[11] = 0xFF
-    to.address[12] = 127
-    to.address[15] = 1
-    length = udp_name_from_locator(&name, &to, AF_INET)
-    if bind(fd, <sockaddr*>&name, length) == 0 and getsockname(fd, <sockaddr*>&bound, &length) == 0:
-        udp_locator_from_name(&to, &bound)
-        while limit == 1 and candidate >= UDP_SEGMENTS_SAFE:
-            if udp_sender_init(&sender, fd, candidate) == 0:
-                udp_send_run(&sender, &to, data, candidate, 1)
+        return limit
+    if setsockopt(fd, SOL_UDP, UDP_SEGMENT, &off, sizeof(off)) == 0:  # Linux 4.18 or newer
+        limit = UDP_SEGMENTS_SAFE
+        memset(&to, 0, sizeof(to))
+        memset(data, 0, sizeof(data))
+        to.address[10] = to.address[11] = 0xFF
+        to.address[12] = 127
+        to.address[15] = 1
+        length = udp_name_from_locator(&name, &to, AF_INET)
+        if bind(fd, <sockaddr*>&name, length) == 0 and getsockname(fd, <sockaddr*>&name, &length) == 0:
+            udp_locator_from_name(&to, &name)
+            if udp_sender_init(&sender, fd, UDP_SEGMENTS_MAX) == 0:
+                udp_send_run(&sender, &to, data, UDP_SEGMENTS_MAX, 1)
                 udp_flush(&sender)
-                if sender.counters[UDP_SENT_MESSAGES] == 1 and sender.counters[UDP_GSO_GIVEN_UP] == 0:
-                    limit = candidate
+                if sender.counters[UDP_SENT_MESSAGES] == 1:
+                    limit = UDP_SEGMENTS_MAX
             udp_sender_free(&sender)
-            candidate //= 2
     close(fd)
     return limit
 
@@ -458,6 +464,10 @@ cdef class Sender:
         udp_send_run(
             &self._sender, &where, <unsigned char*>PyBytes_AsString(data), <uint32_t>len(data), segment or len(data)
         )
+
+    @property
+    def segments_max(self):
+        return self._sender.segments_max
 
     def flush(self):
         with nogil:

@@ -57,6 +57,7 @@ class Driver:
             signal.SIGTERM: lambda now: self.stop(),
             signal.SIGINT: lambda now: self.stop(),
         }
+        self._waiting: list[Callback] = []  # for the loop to run
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -85,13 +86,15 @@ class Driver:
         if self._loop is not None:
             self._loop.add_signal_handler(number, self._run, callback)
 
-    def call(self, callback: Callback) -> None:
-        """Call once, at the next turn of the loop: for what other asyncio code found out."""
-        assert self._loop is not None, "the driver is not running"
-        self._loop.call_soon(self._run, callback)
+    def call_soon(self, callback: Callback) -> None:
+        """Call once, at the next turn of the loop (its first one, before it runs)."""
+        if self._loop is None:
+            self._waiting.append(callback)
+        else:
+            self._loop.call_soon(self._run, callback)
 
     def call_threadsafe(self, callback: Callback) -> None:
-        """As `call`, from any thread. After the end it does nothing."""
+        """As `call_soon`, from any thread. After the end it does nothing."""
         if self._loop is not None and not self._loop.is_closed():
             try:
                 self._loop.call_soon_threadsafe(self._run, callback)
@@ -118,6 +121,9 @@ class Driver:
             for number, callback in self._signals.items():
                 self._loop.add_signal_handler(number, self._run, callback)
             self._run(lambda now: None)
+            for callback in self._waiting:
+                self._run(callback)
+            self._waiting.clear()
             if self._stopping:
                 self.stop()
             await self._ended

@@ -225,7 +225,9 @@ class AttachServer:
                     raise AttemptFailed("attach_twice", close=CloseReason.PROTOCOL_ERROR)
                 self._requested.add(ref)
                 assert attempt.identity is not None
-                self._env.emit(AttachRequested(ref, attempt.identity, message, attempt.context))
+                secrets, _ = attempt.agreement()
+                master = secrets.report_master
+                self._env.emit(AttachRequested(ref, attempt.identity, message, attempt.context, master))
             case Crl():
                 self._env.take_crl(message.der)
             case Ping():

@@ -31,11 +31,15 @@ class CookieJar:
         return _cookie(self._current, label, parts)
 
     def check(self, cookie: bytes, label: bytes, parts: bytes, now: float) -> bool:
-        """True if `make` gave this cookie for the same label and parts within the last 60 … 120 s."""
+        """True if `make` gave this cookie for the same label and parts within the last 60 … 120 s.
+
+        The first half of a cookie will do (PROTOCOL 6: what fits an ACK); less will not.
+        """
         self._rotate(now)
-        good = [
-            hmac.compare_digest(cookie, _cookie(secret, label, parts)) for secret in (self._current, self._previous)
-        ]
+        if len(cookie) not in (COOKIE_SIZE // 2, COOKIE_SIZE):
+            return False
+        wanted = [_cookie(secret, label, parts)[: len(cookie)] for secret in (self._current, self._previous)]
+        good = [hmac.compare_digest(cookie, one) for one in wanted]
         return any(good)
 
     def _rotate(self, now: float) -> None:

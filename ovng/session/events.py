@@ -89,12 +89,13 @@ class ConnectFailed:
 @dataclass(frozen=True, slots=True)
 class AttachRequested:
     """At the Switch: a proved node asks for an attachment; answer with `SessionManager.grant(ref, …)`. `context`: what
-    came with its latest datagram (the packed locator)."""
+    came with its latest datagram (the packed locator). The ticket in the answer holds `report_master` (32 bytes)."""
 
     ref: AttemptRef
     identity: Identity
     request: Attach
     context: bytes
+    report_master: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ pytestmark = [
 
 ALL = ("vnet_hdr", "tso", "uso", "gso", "gro")
 SECONDS = 30.0
+SO_RCVBUFFORCE = 33
 BLOCK = bytes(range(256)) * 4096
 
 
@@ -131,6 +132,7 @@ def test_rekey_under_load_loses_nothing() -> None:
     """
     count, window = 40_000, threading.Semaphore(200)
     with pair() as (a, b), b.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+        sink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)  # the default holds fewer than 200
         sink.bind((b.inner, 0))
         sink.settimeout(SECONDS)
 

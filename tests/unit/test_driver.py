@@ -238,3 +238,10 @@ def test_calls_from_another_thread(machine: Machine) -> None:
 def test_stopped_before_it_ran(machine: Machine) -> None:
     machine.driver.stop()
     machine.run()
+
+
+def test_what_was_asked_before_it_ran_comes_first(machine: Machine) -> None:
+    machine.driver.call_soon(lambda now: machine.seen.append("first"))
+    machine.driver.call_soon(lambda now: machine.driver.call_soon(lambda now: machine.driver.stop()))
+    machine.run()
+    assert [word for word in machine.seen if word != "flush"] == ["first"]

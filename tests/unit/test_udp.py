@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import platform
 import select
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -163,6 +169,62 @@ def test_what_cannot_be_sent_is_counted_and_the_rest_leaves() -> None:
     finally:
         left.close()
         right.close()
+
+
+SENDMMSG = {"x86_64": 307, "aarch64": 269}.get(platform.machine())
+REFUSING = """
+import ctypes, json, socket, struct, sys
+from ovng._fast.udp import Sender
+
+number, error, segment, trains = map(int, sys.argv[2:])
+# A seccomp filter: load the call's number; sendmmsg gets `error`, all else passes.
+program = b"".join(struct.pack("HBBI", *line) for line in (
+    (0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | error), (0x06, 0, 0, 0x7FFF0000)))
+buffer = ctypes.create_string_buffer(program)
+filter = ctypes.create_string_buffer(struct.pack("HP", len(program) // 8, ctypes.addressof(buffer)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, filter, 0, 0) == 0, ctypes.get_errno()
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("127.0.0.1", 0))
+sender = Sender(sock.fileno())
+for _ in range(trains):
+    sender.queue(bytes.fromhex(sys.argv[1]), b"abc" * 5, segment)
+    sender.flush()
+print(json.dumps(sender.counters() | {"segments_max": sender.segments_max}))
+"""
+
+
+@pytest.mark.skipif(SENDMMSG is None, reason="the number of sendmmsg is known for x86_64 and aarch64 only")
+@pytest.mark.parametrize(
+    ("error", "segment", "trains", "expected"),
+    [
+        (errno.EINVAL, 3, 20, {"gso_given_up": 20, "sent": 100, "segments_max": 64}),
+        (errno.EMSGSIZE, 3, 20, {"gso_given_up": 20, "sent": 100, "segments_max": 64}),
+        (errno.EIO, 3, 15, {"gso_given_up": 15, "sent": 75, "segments_max": 64}),
+        (errno.EIO, 3, 16, {"gso_given_up": 16, "sent": 80, "segments_max": 1}),
+        (errno.EIO, 15, 20, {"send_other": 20, "gso_given_up": 0, "sent": 0, "segments_max": 64}),
+        (errno.EMSGSIZE, 15, 1, {"send_too_big": 1, "sent": 0}),
+        (errno.ENOBUFS, 3, 2, {"send_no_buffer": 10, "sent": 0}),
+        (errno.EAGAIN, 3, 2, {"send_no_buffer": 10, "sent": 0}),
+        (errno.EPERM, 3, 1, {"send_refused": 5, "sent": 0}),
+        (errno.EHOSTUNREACH, 3, 1, {"send_unreachable": 5, "sent": 0}),
+        (errno.ECONNREFUSED, 3, 1, {"send_unreachable": 5, "sent": 0}),
+    ],
+)
+def test_a_kernel_that_refuses(error: int, segment: int, trains: int, expected: dict[str, int]) -> None:
+    """The kernel's own answers to sendmmsg, in a process that asked for them."""
+    sock = open_socket(*V4)
+    try:
+        words = [locator(sock).hex(), str(SENDMMSG), str(error), str(segment), str(trains)]
+        began = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", REFUSING, *words], capture_output=True, check=True, timeout=30)
+        assert time.monotonic() - began < 10, "a slow device is waited for 20 ms per flush"
+        counters = json.loads(done.stdout)
+        assert {name: counters[name] for name in expected} == expected
+        if counters["sent"]:
+            assert split(collect(sock, Receiver(sock.fileno()), counters["sent"])) == [b"abc"] * counters["sent"]
+    finally:
+        sock.close()
 
 
 def test_an_icmp_error_on_a_connected_socket_is_passed_over() -> None:

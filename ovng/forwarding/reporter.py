@@ -1,0 +1,243 @@
+"""Reports at the node: one exchange at a time, until the Switch has answered (PROTOCOL 6).
+
+    MOVE ── ACK with proof ──► CONFIRM ── ACK ──► done          REFRESH ── ACK ──► done
+      ▲                                                            │
+      └── MISMATCH (where, and a cookie) ◄─────────────────────────┤
+    REFRESH or MOVE with cookie and ticket ◄── CHALLENGE ◄─────────┘
+
+Every try has a number of its own, so that no copy of an earlier one can come before it, and its answer's echo tells
+which try it was. Hints are not authenticated: they are acted upon at most once a second, by one report that proves
+itself at the Switch; one that names none of our own reports starts nothing that would be repeated.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ovng.clock import Now
+from ovng.forwarding.grantheld import GrantHeld
+from ovng.forwarding.store import Random
+from ovng.ids import UNKNOWN_LOCATOR, Locator, NodeID
+from ovng.limits import COOKIE_SIZE, MAX_CONTROL_DATAGRAM, SILENCE_REFRESH, SILENCE_REFRESH_MAX
+from ovng.session.backoff import jittered
+from ovng.wire.report import NO_COOKIE, Ack, Challenge, Common, Mismatch, ReportKind, Update, echo_of
+
+_REMEMBERED = 32  # numbers whose answers are awaited
+_HINT_INTERVAL = 1.0
+_JITTER = 0.2
+_TICKETED_TRIES = 3
+_NO_ECHO = bytes(8)
+_RANK = {ReportKind.REFRESH: 0, ReportKind.CONFIRM: 1, ReportKind.MOVE: 2, ReportKind.BYE: 3}
+
+
+class Sent(NamedTuple):
+    """One report on its way. `era` counts changes of the network; `proved`: it carried a cookie."""
+
+    kind: ReportKind
+    at: float
+    echo: bytes
+    era: int
+    proved: bool
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What the Switch is to answer. Times in monotonic seconds."""
+
+    kind: ReportKind
+    began: float
+    once: bool = False
+    """A hint's doing: not repeated."""
+    observed: Locator = UNKNOWN_LOCATOR
+    cookie: bytes = NO_COOKIE
+    """For the next try only, unless `ticketed`."""
+    ticketed: bool = False
+    ticketed_tries: int = 0
+    tries: int = 0
+    wait: float = SILENCE_REFRESH
+    due: float = 0.0
+
+
+class Reporter:
+    """Sends reports under one grant after the other. `queue` takes datagrams for the Switch."""
+
+    def __init__(self, me: NodeID, random: Random, keepalive: int, queue: Callable[[bytes], None]) -> None:
+        self._me, self._random, self._keepalive, self._queue = me, random, keepalive, queue
+        self._held: GrantHeld | None = None
+        self._sent: OrderedDict[int, Sent] = OrderedDict()
+        self._era = 0
+        self._last_hint = self._last_challenge = self.last_sent = float("-inf")
+        self.exchange: Exchange | None = None
+        self.tls_reason: str | None = None
+        """Set when reports cannot go on without TLS; taken by the client."""
+
+    def use(self, held: GrantHeld | None) -> None:
+        """Report under this grant from now on; numbers begin anew."""
+        self._held = held
+        self._sent.clear()
+        self.exchange = None
+
+    # -- What to say
+
+    def begin(self, kind: ReportKind, now: Now, *, once: bool = False) -> None:
+        """Start an exchange, unless a weightier one is under way."""
+        if self._held is None:
+            return
+        current = self.exchange
+        if current is not None and not current.once and _RANK[kind] <= _RANK[current.kind] and kind != ReportKind.MOVE:
+            return
+        self.exchange = Exchange(kind, now.mono, once)
+        self._send(self.exchange, now)
+
+    def moved(self, now: Now) -> None:
+        """The network has changed: answers to what was sent before say nothing about now."""
+        self._era += 1
+        if self.exchange is None or self.exchange.kind != ReportKind.BYE:
+            self.begin(ReportKind.MOVE, now)
+
+    def get_crl(self, offset: int, now: Now) -> None:
+        """Ask for a piece of the revocation list, once."""
+        self._emit(ReportKind.GET_CRL, UNKNOWN_LOCATOR, NO_COOKIE, False, offset, now)
+
+    # -- What came back
+
+    def answered(self, number: int) -> Sent | None:
+        """An authenticated answer echoes `number`: the try it answers, once."""
+        return self._sent.pop(number, None)
+
+    def accept(self, ack: Ack, sent: Sent, now: Now) -> bool:
+        """An ACK of ours. True when it ends the exchange (then `exchange` is what it was for, until `finish`)."""
+        exchange = self.exchange
+        if exchange is None or sent.era != self._era or sent.kind == ReportKind.GET_CRL:
+            return False
+        if _RANK[sent.kind] < _RANK[exchange.kind] and not sent.proved:
+            return False
+        if any(ack.proof) and exchange.kind != ReportKind.BYE:
+            cookie = ack.proof + bytes(COOKIE_SIZE - len(ack.proof))
+            if exchange.kind != ReportKind.CONFIRM or exchange.cookie != cookie:
+                self.exchange = Exchange(ReportKind.CONFIRM, exchange.began, observed=ack.observed, cookie=cookie)
+                self._send(self.exchange, now)
+            return False
+        self.exchange = None
+        return True
+
+    def finish(self) -> None:
+        """Whatever was under way is over."""
+        self.exchange = None
+
+    def postpone(self, seconds: float, now: Now) -> None:
+        """The next try of the exchange not before `seconds` from now."""
+        if self.exchange is not None:
+            self.exchange.due = now.mono + seconds
+
+    def resend(self, now: Now) -> None:
+        """Another try at once."""
+        if self.exchange is not None:
+            self._send(self.exchange, now)
+
+    def mismatch(self, hint: Mismatch, now: Now) -> bool:
+        """We were seen elsewhere: one MOVE that proves where we are. False if it came too soon after the last hint."""
+        if self._held is None or now.mono < self._last_hint + _HINT_INTERVAL:
+            return False
+        self._last_hint = now.mono
+        current = self.exchange
+        if current is not None and current.kind == ReportKind.BYE:
+            return False
+        if current is None:
+            self.exchange = current = Exchange(ReportKind.MOVE, now.mono, once=True)
+        current.kind = ReportKind.MOVE
+        current.observed, current.cookie = hint.observed, hint.cookie
+        self._send(current, now)
+        return True
+
+    def challenge(self, hint: Challenge, now: Now) -> bool:
+        """The Switch does not know us (any more). False if the hint was not acted upon."""
+        held = self._held
+        if held is None:
+            return False
+        sent = self._sent.get(hint.common.number)
+        if hint.echo == _NO_ECHO or sent is None or sent.echo != hint.echo:
+            return hint.echo == _NO_ECHO and self._called(now)
+        if now.mono < self._last_challenge + _HINT_INTERVAL:
+            return False
+        self._last_challenge = now.mono
+        del self._sent[hint.common.number]
+        held.candidate = hint.common.boot_id
+        if self.exchange is not None and self.exchange.kind == ReportKind.BYE:
+            self.exchange.due = float("-inf")  # whom it does not know it need not forget
+            self.exchange.once = True
+            return True
+        if not held.ticket:
+            self.tls_reason = "no_ticket"
+            return True
+        current = self.exchange or Exchange(ReportKind.REFRESH, now.mono)
+        if current.kind == ReportKind.CONFIRM:
+            current.kind = ReportKind.MOVE
+        current.once, current.ticketed, current.observed, current.cookie = False, True, UNKNOWN_LOCATOR, hint.cookie
+        self.exchange = current
+        self._send(current, now)
+        return True
+
+    # -- Time
+
+    def deadline(self) -> float | None:
+        return None if self.exchange is None else self.exchange.due
+
+    def handle_timer(self, now: Now, *, hurry: bool) -> None:
+        """The next try, when it is due. `hurry`: there is traffic, so wait at most 2 s between tries."""
+        exchange = self.exchange
+        if exchange is None or now.mono < exchange.due:
+            return
+        if exchange.once:
+            self.exchange = None
+            return
+        if exchange.ticketed and exchange.ticketed_tries >= _TICKETED_TRIES:
+            self.tls_reason = "ticket_unanswered"
+            exchange.ticketed_tries = 0
+        cap = SILENCE_REFRESH_MAX if hurry or exchange.kind != ReportKind.REFRESH else max(2.0, self._keepalive / 2)
+        exchange.wait = min(2 * exchange.wait, cap)
+        self._send(exchange, now)
+
+    # -- Inside
+
+    def _called(self, now: Now) -> bool:
+        """DATA of ours, or a restart, made the Switch call: let it see one report."""
+        if now.mono < self._last_hint + _HINT_INTERVAL:
+            return False
+        self._last_hint = now.mono
+        if self.exchange is None:
+            self.begin(ReportKind.REFRESH, now, once=True)
+        else:
+            self._send(self.exchange, now)
+        return True
+
+    def _send(self, exchange: Exchange, now: Now) -> None:
+        ticketed = exchange.ticketed
+        self._emit(exchange.kind, exchange.observed, exchange.cookie, ticketed, 0, now)
+        exchange.tries += 1
+        exchange.ticketed_tries += ticketed
+        exchange.due = now.mono + jittered(exchange.wait, _JITTER, self._random)
+        if exchange.kind == ReportKind.MOVE and not ticketed:  # a hint's cookie is for one try; then we say it plainly
+            exchange.observed, exchange.cookie = UNKNOWN_LOCATOR, NO_COOKIE
+
+    def _emit(self, kind: ReportKind, observed: Locator, cookie: bytes, ticketed: bool, offset: int, now: Now) -> None:
+        held = self._held
+        if held is None:
+            return
+        number = held.next_sequence()
+        if number is None:
+            self.tls_reason = "sequence_used_up"
+            return
+        boot_id = held.boot_id if held.candidate is None else held.candidate
+        common = Common(held.switch_id, self._me, number, boot_id, held.grant)
+        ticket = held.ticket if ticketed else b""
+        datagram = Update(kind, common, observed, self._keepalive, cookie, ticket, offset).pack(held.up)
+        assert len(datagram) <= MAX_CONTROL_DATAGRAM
+        self._sent[number] = Sent(kind, now.mono, echo_of(datagram), self._era, any(cookie))
+        while len(self._sent) > _REMEMBERED:
+            self._sent.popitem(last=False)
+        self.last_sent = now.mono
+        self._queue(datagram)

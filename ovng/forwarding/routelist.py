@@ -1,0 +1,87 @@
+"""The node's copy of the Switch's route list (PROTOCOL 7): fetched page by page, of one version, kept till CHANGED."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ovng.clock import Now
+from ovng.forwarding.resolver import SPREAD_FIRST, SPREAD_LAST
+from ovng.forwarding.store import Random
+from ovng.limits import SILENCE_REFRESH, SILENCE_REFRESH_MAX
+from ovng.session.backoff import fraction, jittered
+from ovng.wire.private import Private, Route, RouteList, Routes
+
+_JITTER = 0.2
+_NEVER = float("inf")
+_CHANGED_SPREAD = 1.0  # seconds over which nodes ask after a change that all are told of
+
+
+class RouteListCopy:
+    """`send` as in `Resolver`. Times in monotonic seconds."""
+
+    def __init__(self, random: Random, send: Callable[[Private, Now], bool]) -> None:
+        self._random, self._send = random, send
+        self._pages: list[Route] = []
+        self._version = 0
+        self._request = 0
+        self._due = _NEVER
+        self._wait = SILENCE_REFRESH
+        self._fetching = False
+        self.routes: tuple[Route, ...] = ()
+        self.version = 0
+        self.changed = False
+        """True when `routes` are other ones than before; taken by the client."""
+
+    @property
+    def waiting(self) -> bool:
+        return self._fetching
+
+    def fetch(self, now: Now, delay: float = 0.0) -> None:
+        """Get the list (again), after `delay` seconds."""
+        self._fetching, self._pages, self._version = True, [], 0
+        self._wait = SILENCE_REFRESH
+        self._due = now.mono + delay
+        if not delay:
+            self.handle_timer(now)
+
+    def told(self, version: int, now: Now) -> None:
+        """CHANGED names this version."""
+        if version != self.version and not self._fetching:
+            self.fetch(now, _CHANGED_SPREAD * fraction(self._random))
+
+    def spread(self, now: Now) -> None:
+        """A new boot ID: the list stays good and is asked again in 15 … 75 s."""
+        self.fetch(now, SPREAD_FIRST + (SPREAD_LAST - SPREAD_FIRST) * fraction(self._random))
+
+    def receive(self, page: RouteList, now: Now) -> bool:
+        """An opened ROUTE_LIST. False when it answers nothing that was asked."""
+        if not self._fetching or page.request != self._request or page.start != len(self._pages):
+            return False
+        if self._pages and page.version != self._version:
+            self.fetch(now)  # it changed between two pages
+            return True
+        self._version = page.version
+        self._pages += page.routes
+        if len(self._pages) < page.total and page.routes:
+            self._wait, self._due = SILENCE_REFRESH, now.mono
+            self.handle_timer(now)
+            return True
+        routes = tuple(self._pages)
+        self.changed |= routes != self.routes or not self.version
+        self.routes, self.version = routes, page.version
+        self._fetching, self._due, self._pages = False, _NEVER, []
+        return True
+
+    def deadline(self) -> float | None:
+        return self._due if self._due != _NEVER else None
+
+    def handle_timer(self, now: Now) -> None:
+        """Ask for the next page, if it is due."""
+        if not self._fetching or now.mono < self._due:
+            return
+        self._request = int.from_bytes(self._random(8), "big")
+        if not self._send(Routes(self._request, len(self._pages)), now):
+            self._due = _NEVER  # until there are private keys: then `fetch` is called
+            return
+        self._due = now.mono + jittered(self._wait, _JITTER, self._random)
+        self._wait = min(2 * self._wait, SILENCE_REFRESH_MAX)

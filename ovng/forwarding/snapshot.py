@@ -1,0 +1,74 @@
+"""Where everybody was: {ID, locator}, written now and then, so that a Switch that starts again can call its nodes.
+
+    "ovng nodes 1\\n", then per node: ID 8, active locator 18
+
+Nothing in a snapshot is believed. Each node gets one CHALLENGE at its old locator, spread over a second; it answers
+with its ticket, and that is what the Switch believes. Nodes without traffic would else wait for their next keepalive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ovng.errors import Malformed
+from ovng.forwarding.store import NodeTable
+from ovng.ids import LOCATOR_SIZE, NODE_ID_SIZE, Locator, NodeID
+
+_MAGIC = b"ovng nodes 1\n"
+_ENTRY = NODE_ID_SIZE + LOCATOR_SIZE
+_CHUNK = 4_096
+_SPREAD = 1.0
+
+
+def pack_snapshot(table: NodeTable) -> Iterator[bytes]:
+    """The snapshot in pieces of at most some 100 KiB; the table may change between them."""
+    yield _MAGIC
+    position = 0
+    while True:
+        position, nodes = table.scan(position, _CHUNK)
+        yield b"".join(_entry(table, node) for node in nodes)
+        if not position:
+            return
+
+
+def _entry(table: NodeTable, node: int) -> bytes:
+    state = table.locators(node)
+    if state is None:
+        return b""
+    slots, active, _, _ = state
+    locator = slots[active] if active != -1 else None
+    return b"" if locator is None else node.to_bytes(NODE_ID_SIZE, "big") + locator
+
+
+class StartHints:
+    """Whom to call after a start, one after the other within a second. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._done = 0
+        self._began = 0.0
+
+    def load(self, data: bytes, now: float) -> int:
+        """Take up a snapshot; the number of nodes in it. Raises Malformed: snapshot."""
+        if not data.startswith(_MAGIC) or (len(data) - len(_MAGIC)) % _ENTRY:
+            raise Malformed("snapshot")
+        self._data, self._done, self._began = data[len(_MAGIC) :], 0, now
+        return len(self._data) // _ENTRY
+
+    @property
+    def active(self) -> bool:
+        return bool(self._data)
+
+    def due(self, now: float) -> Iterator[tuple[NodeID, Locator]]:
+        """Those whose turn it is."""
+        total = len(self._data) // _ENTRY
+        until = min(total, 1 + int(total * max(0.0, now - self._began) / _SPREAD))
+        for i in range(self._done, until):
+            entry = self._data[i * _ENTRY : (i + 1) * _ENTRY]
+            node = int.from_bytes(entry[:NODE_ID_SIZE], "big")
+            locator = Locator.unpack(entry[NODE_ID_SIZE:])
+            if node and locator.known and locator.port:
+                yield NodeID(node), locator
+        self._done = until
+        if until == total:
+            self._data = b""

@@ -1,0 +1,257 @@
+"""Watches the machine's network through netlink, and hands on what `roaming` compares: snapshots.
+
+A notification is not believed, only taken as a hint what to look at again: links, addresses, default routes. So order,
+loss and bursts of notifications cannot make the picture wrong; loss that the kernel admits (ENOBUFS) makes all of it
+stale. After each look the kernel is asked how a datagram to each of the Switch's addresses would leave.
+
+Bursts are coalesced: the first hint is followed at once, the next ones together `SETTLE` seconds later, so that a
+move is seen without delay and a storm costs at most 20 looks a second.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import struct
+from collections import Counter
+from collections.abc import Iterable
+
+from ovng.clock import Now
+from ovng.errors import SystemProblem
+from ovng.ids import IPAddress
+from ovng.io import rtnetlink as rt
+from ovng.io.rtnetlink import Message, Raw, RouteSocket
+from ovng.roaming.snapshot import DefaultRoute, Interface, LinkSnapshot, Way
+
+log = logging.getLogger(__name__)
+
+SETTLE = 0.05  # seconds
+ROUTE_PROTOCOL = 111
+"""rtm_protocol of every route that ovng makes (rtnetlink(7)): how what a killed service left is recognised. Nobody's in
+iproute2's list (etc/iproute2/rt_protos)."""
+
+_GROUPS = rt.GROUP_LINK | rt.GROUP_V4_ADDRESS | rt.GROUP_V4_ROUTE | rt.GROUP_V6_ADDRESS | rt.GROUP_V6_ROUTE
+_RECEIVES = 256  # datagrams read in one go; the driver calls again
+_MAIN_TABLE = 254
+_UNICAST, _LOCAL = 1, 2  # rtm_type
+_SCOPE_UNIVERSE, _SCOPE_SITE = 0, 200
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40
+_IFA_OPTIMISTIC, _IFA_DADFAILED, _IFA_TENTATIVE = 0x04, 0x08, 0x40
+
+_LINKS, _ADDRESSES, _DEFAULTS = "links", "addresses", "default routes"
+_EVERYTHING = frozenset({_LINKS, _ADDRESSES, _DEFAULTS})
+
+
+class Watcher:
+    """The driver calls `receive` when `fileno` is readable, and `take` at `deadline` or whenever it runs anyway."""
+
+    def __init__(self, own: str) -> None:
+        """`own` is the tunnel's interface, which is left out. Raises SystemProblem where there is no netlink."""
+        try:
+            self._notices, self._requests = RouteSocket(_GROUPS), RouteSocket()
+        except OSError as error:
+            raise SystemProblem(f"the network cannot be watched (netlink: {error.strerror})") from None
+        self._own, self._own_index = own, 0
+        self._destinations: tuple[IPAddress, ...] = ()
+        self._stale: set[str] = set(_EVERYTHING)
+        self._hinted = True  # something may have changed since the last look
+        self._looked = float("-inf")  # mono
+        self._interfaces: dict[int, Interface] = {}  # without addresses
+        self._addresses: dict[int, set[IPAddress]] = {}
+        self._defaults: frozenset[DefaultRoute] = frozenset()
+        self._last: LinkSnapshot | None = None
+        self.counters: Counter[str] = Counter()
+        """looks, hints, lost, unknown, truncated, failed."""
+
+    def fileno(self) -> int:
+        """Readable when there is something for `receive`."""
+        return self._notices.fileno()
+
+    def close(self) -> None:
+        """Close both sockets."""
+        self._notices.close()
+        self._requests.close()
+
+    def set_destinations(self, destinations: Iterable[IPAddress]) -> None:
+        """The Switch's addresses: those whose way is asked for from now on."""
+        wanted = tuple(dict.fromkeys(destinations))
+        if wanted != self._destinations:
+            self._destinations, self._hinted, self._looked = wanted, True, float("-inf")
+
+    def resync(self) -> None:
+        """Believe nothing any more: after a sleep of the machine."""
+        self._stale |= _EVERYTHING
+        self._hinted, self._looked = True, float("-inf")
+
+    def receive(self, now: Now) -> None:
+        """Read the notifications that have come."""
+        for _ in range(_RECEIVES):
+            try:
+                raws = self._notices.receive()
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise SystemProblem(f"the network cannot be watched (netlink: {error.strerror})") from None
+                self.counters["lost"] += 1
+                self._stale |= _EVERYTHING
+                self._hinted = True
+                continue
+            if not raws:
+                return
+            for raw in raws:
+                self._take_hint(raw)
+
+    def deadline(self) -> float | None:
+        """When `take` has something to do: monotonic seconds, None for not until the next notification."""
+        return self._looked + SETTLE if self._hinted else None
+
+    def take(self, now: Now) -> LinkSnapshot | None:
+        """Look again if it is time to. A snapshot when it differs from the last one taken."""
+        if not self._hinted or now.mono < self._looked + SETTLE:
+            return None
+        self._hinted, self._looked = False, now.mono
+        self.counters["looks"] += 1
+        try:
+            snapshot = self._look()
+        except (OSError, ValueError) as error:
+            self.counters["failed"] += 1
+            if self.counters["failed"] == 1:
+                log.warning("the network could not be looked at, trying again: %s", error)
+            self._stale |= _EVERYTHING
+            self._hinted, self._looked = True, now.mono + 1.0
+            return None
+        if snapshot == self._last:
+            return None
+        self._last = snapshot
+        return snapshot
+
+    # -- Hints
+
+    def _take_hint(self, raw: Raw) -> None:
+        try:
+            stale = self._made_stale(raw)
+        except struct.error:
+            stale = None
+        if stale is None:
+            self.counters["truncated" if raw.kind == 0 or raw.kind in _KNOWN else "unknown"] += 1
+            self._stale |= _EVERYTHING if raw.kind == 0 else set()
+            self._hinted |= raw.kind == 0
+        elif stale:
+            self.counters["hints"] += 1
+            self._stale |= stale
+            self._hinted = True
+
+    def _made_stale(self, raw: Raw) -> set[str] | None:
+        """What a notification makes us look at again; empty when it is the tunnel's own, None when it is unknown."""
+        if raw.kind in rt.LINK_KINDS:
+            return set() if raw.body(rt.IFINFO)[2] == self._own_index else {_LINKS}
+        if raw.kind in rt.ADDRESS_KINDS:
+            return set() if raw.body(rt.IFADDR)[4] == self._own_index else {_ADDRESSES}
+        if raw.kind in rt.ROUTE_KINDS:
+            family, length, _, _, _, protocol, _, _ = raw.body(rt.ROUTE)
+            if protocol == ROUTE_PROTOCOL or family not in rt.VERSIONS:
+                return set()
+            return {_DEFAULTS} if length == 0 else {"ways"}  # the ways are asked for at each look
+        return None
+
+    # -- Looking
+
+    def _look(self) -> LinkSnapshot:
+        stale, self._stale = self._stale, set()
+        if _LINKS in stale:
+            self._look_at_links()
+        if _ADDRESSES in stale or _LINKS in stale:  # a link that goes takes addresses with it, not always with a word
+            self._look_at_addresses()
+        if _DEFAULTS in stale or _LINKS in stale:
+            self._look_at_default_routes()
+        interfaces = {
+            index: Interface(entry.name, entry.up, entry.carrier, frozenset(self._addresses.get(index, ())))
+            for index, entry in self._interfaces.items()
+        }
+        ways = {destination: self._way(destination) for destination in self._destinations}
+        return LinkSnapshot(
+            interfaces, self._defaults, {destination: way for destination, way in ways.items() if way is not None}
+        )
+
+    def _look_at_links(self) -> None:
+        self._interfaces, self._own_index = {}, 0
+        for link in self._requests.dump(rt.RTM_GETLINK, self._requests.message(rt.RTM_GETLINK)):
+            index, name, flags = link["index"], link.get_attr("IFLA_IFNAME"), link["flags"]
+            if name == self._own:
+                self._own_index = index
+            else:
+                self._interfaces[index] = Interface(name, bool(flags & _IFF_UP), bool(flags & _IFF_RUNNING))
+
+    def _look_at_addresses(self) -> None:
+        self._addresses = {}
+        for entry in self._requests.dump(rt.RTM_GETADDR, self._requests.message(rt.RTM_GETADDR)):
+            if entry["index"] in self._interfaces and is_usable(entry):
+                self._addresses.setdefault(entry["index"], set()).add(address_of(entry))
+
+    def _look_at_default_routes(self) -> None:
+        found = set()
+        for route in self._requests.dump_routes(_is_default_route):
+            interface = route.get_attr("RTA_OIF")
+            if interface in self._interfaces:
+                metric = route.get_attr("RTA_PRIORITY") or 0
+                found.add(DefaultRoute(rt.VERSIONS[route["family"]], interface, _gateway(route), metric))
+        self._defaults = frozenset(found)
+
+    def _way(self, destination: IPAddress) -> Way | None:
+        query = self._requests.message(
+            rt.RTM_GETROUTE,
+            family=rt.FAMILIES[destination.version],
+            dst_len=destination.max_prefixlen,
+            attrs=[("RTA_DST", str(destination))],
+        )
+        try:
+            route = self._requests.ask(rt.RTM_GETROUTE, query)
+        except OSError as error:
+            if error.errno in _UNREACHABLE:
+                return None
+            raise
+        interface, source = route.get_attr("RTA_OIF"), route.get_attr("RTA_PREFSRC")
+        if route["type"] not in (_UNICAST, _LOCAL) or not interface or not source or interface == self._own_index:
+            return None
+        address = ipaddress.ip_address(source)
+        if route["type"] == _UNICAST and (address.is_loopback or address.is_link_local != destination.is_link_local):
+            return None  # IPv6 without a global address (yet): no answer would find its way back
+        return Way(interface, address, _gateway(route))
+
+
+_KNOWN = (*rt.LINK_KINDS, *rt.ADDRESS_KINDS, *rt.ROUTE_KINDS)
+_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENODATA)
+"""No route, or one of type unreachable, prohibit, blackhole; no source for it."""
+
+
+def _is_default_route(raw: Raw) -> bool:
+    family, length, _, _, table, protocol, _, kind = raw.body(rt.ROUTE)
+    return (
+        length == 0
+        and family in rt.VERSIONS
+        and table == _MAIN_TABLE
+        and kind == _UNICAST
+        and protocol != ROUTE_PROTOCOL
+    )
+
+
+def _gateway(route: Message) -> IPAddress | None:
+    """The next hop; one of the other family is in RTA_VIA (RFC 5549)."""
+    gateway = route.get_attr("RTA_GATEWAY")
+    if gateway is None:
+        via = route.get_attr("RTA_VIA")
+        gateway = via.get("addr") if isinstance(via, dict) else None
+    return ipaddress.ip_address(gateway) if gateway else None
+
+
+def is_usable(entry: Message) -> bool:
+    """Whether an address may be a source: global scope, and not waiting for or failed at duplicate detection."""
+    flags = entry.get_attr("IFA_FLAGS")
+    flags = entry["flags"] if flags is None else flags
+    waits = flags & _IFA_TENTATIVE and not flags & _IFA_OPTIMISTIC
+    return entry["scope"] in (_SCOPE_UNIVERSE, _SCOPE_SITE) and not waits and not flags & _IFA_DADFAILED
+
+
+def address_of(entry: Message) -> IPAddress:
+    """The local address; IFA_ADDRESS is the far end where there is one."""
+    return ipaddress.ip_address(entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS"))

@@ -1,0 +1,199 @@
+"""A netlink route socket: requests and their answers, notifications as they come. See netlink(7), rtnetlink(7).
+
+pyroute2 knows the messages; its sockets are not used. Up to 0.8 they block, since 0.9 they are asyncio inside and
+cannot be called from a running loop; its message classes are the same in all versions. They cost a third of a second
+to import, so they are imported when the first socket is made.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+LINK_KINDS, ADDRESS_KINDS, ROUTE_KINDS = (16, 17), (20, 21), (24, 25)
+
+F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
+F_REPLACE, F_EXCL, F_CREATE = 0x100, 0x200, 0x400
+_F_DUMP_INTERRUPTED = 0x10
+_NOOP, _ERROR, _DONE, _OVERRUN = 1, 2, 3, 4
+
+GROUP_LINK, GROUP_V4_ADDRESS, GROUP_V4_ROUTE = 0x1, 0x10, 0x40
+GROUP_V6_ADDRESS, GROUP_V6_ROUTE = 0x100, 0x400
+
+_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_INT = struct.Struct("=i")
+_TIMEOUT = 3.0  # seconds; the kernel answers at once or not at all
+_BUFFER = 1 << 16  # no netlink message is longer than what the kernel puts in one skb
+_DUMP_TRIES = 4
+
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+VERSIONS = {int(family): version for version, family in FAMILIES.items()}
+
+Message = Any  # of pyroute2, which has no types
+
+
+class Raw(NamedTuple):
+    """One message as it came: its type and all its bytes, header included."""
+
+    kind: int
+    data: bytes
+
+    def body(self, layout: struct.Struct) -> tuple[int, ...]:
+        """The fixed part that follows the header, without decoding the rest. Raises struct.error when too short."""
+        return layout.unpack_from(self.data, _HEADER.size)
+
+
+IFINFO = struct.Struct("=BxHiI")  # family, hardware type, index, flags
+IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+ROUTE = struct.Struct("=BBBBBBBB")  # family, destination length, source length, tos, table, protocol, scope, type
+
+
+class RouteSocket:
+    """Takes either notifications, without blocking, or requests, each of which waits for the kernel's answer."""
+
+    def __init__(self, groups: int = 0) -> None:
+        """`groups` are the notifications wanted, or-ed; none makes it a socket for requests. Raises OSError."""
+        self._classes = _message_classes()
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._sequence = 0
+        try:
+            self._socket.bind((0, groups))
+            self._socket.settimeout(0 if groups else _TIMEOUT)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """For the driver."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+    def message(self, kind: int, **fields: Any) -> Message:
+        """An empty message of the class that belongs to `kind`; `attrs` is a list of (name, value)."""
+        message = self._classes[kind]()
+        for name, value in fields.items():
+            message[name] = value
+        return message
+
+    def decode(self, raw: Raw) -> Message:
+        """Decode one. Raises ValueError when it is truncated or not of a kind we know."""
+        if raw.kind not in self._classes:
+            raise ValueError(f"netlink message type {raw.kind}")
+        message = self._classes[raw.kind](raw.data)
+        try:
+            message.decode()
+        except Exception as error:  # pyroute2 raises what it likes; the kernel's bytes are the only input
+            raise ValueError(str(error)) from error
+        return message
+
+    def change(self, kind: int, message: Message, flags: int = 0) -> None:
+        """Ask the kernel to do something. Raises OSError as the kernel says."""
+        for _ in self._exchange(kind, message, F_REQUEST | F_ACK | flags):
+            pass
+
+    def ask(self, kind: int, message: Message) -> Message:
+        """Ask for one thing. Raises OSError as the kernel says."""
+        answers = [self.decode(raw) for raw in self._exchange(kind, message, F_REQUEST | F_ACK)]
+        if not answers:
+            raise OSError(errno.ENODATA, "no answer")
+        return answers[0]
+
+    def dump(self, kind: int, message: Message, want: Callable[[Raw], bool] = lambda raw: True) -> list[Message]:
+        """All entries that `want` lets through undecoded. Raises OSError."""
+        for _ in range(_DUMP_TRIES):
+            try:
+                raws = list(self._exchange(kind, message, F_REQUEST | F_DUMP))
+            except InterruptedError:  # the table changed meanwhile
+                continue
+            return [self.decode(raw) for raw in raws if want(raw)]
+        raise OSError(errno.EINTR, "the kernel's tables do not stand still")
+
+    def dump_routes(self, want: Callable[[Raw], bool]) -> list[Message]:
+        """IPv4 and IPv6 routes that `want` lets through. Two dumps: one of all families stops after the first."""
+        return [
+            route
+            for family in VERSIONS
+            for route in self.dump(RTM_GETROUTE, self.message(RTM_GETROUTE, family=family), want)
+        ]
+
+    def receive(self) -> list[Raw]:
+        """Notifications that are here now, none when there are no more. Raises OSError(ENOBUFS) when some were lost."""
+        try:
+            data, _, flags, _ = self._socket.recvmsg(_BUFFER)
+        except BlockingIOError:
+            return []
+        if flags & socket.MSG_TRUNC:
+            raise OSError(errno.ENOBUFS, "a notification was truncated")
+        return [raw for raw, _, _ in split(data)]
+
+    def _exchange(self, kind: int, message: Message, flags: int) -> Iterator[Raw]:
+        self._sequence = sequence = self._sequence % 0x7FFFFFFF + 1
+        message["header"]["type"], message["header"]["flags"] = kind, flags
+        message["header"]["sequence_number"], message["header"]["pid"] = sequence, 0
+        message.encode()
+        self._socket.sendall(message.data)
+        while True:
+            data, _, status, _ = self._socket.recvmsg(_BUFFER)
+            if status & socket.MSG_TRUNC:
+                raise OSError(errno.EMSGSIZE, "an answer was truncated")
+            for raw, got, message_flags in split(data):
+                if got != sequence:  # of a request that was given up
+                    continue
+                if message_flags & _F_DUMP_INTERRUPTED:
+                    self._drain()
+                    raise InterruptedError
+                if raw.kind in (_ERROR, _DONE):
+                    code = _INT.unpack_from(raw.data, _HEADER.size)[0] if len(raw.data) >= _HEADER.size + 4 else 0
+                    if code < 0:
+                        raise OSError(-code, os.strerror(-code))
+                    return
+                if raw.kind > _OVERRUN:
+                    yield raw
+
+    def _drain(self) -> None:
+        """Read what is left of an answer; what comes later is told apart by its sequence."""
+        self._socket.settimeout(0)
+        try:
+            while self._socket.recv(_BUFFER):
+                pass
+        except BlockingIOError:
+            pass
+        finally:
+            self._socket.settimeout(_TIMEOUT)
+
+
+def split(data: bytes) -> Iterator[tuple[Raw, int, int]]:
+    """The messages of one datagram, each with sequence and flags. One that is cut ends it, as kind 0."""
+    offset = 0
+    while offset < len(data):
+        if len(data) - offset < _HEADER.size:
+            yield Raw(0, data[offset:]), 0, 0
+            return
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        if not _HEADER.size <= length <= len(data) - offset:
+            yield Raw(0, data[offset:]), 0, 0
+            return
+        yield Raw(kind, data[offset : offset + length]), sequence, flags
+        offset += (length + 3) & ~3
+
+
+def _message_classes() -> dict[int, Any]:
+    from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+    return {
+        **dict.fromkeys((RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK), ifinfmsg),
+        **dict.fromkeys((RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR), ifaddrmsg),
+        **dict.fromkeys((RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE), rtmsg),
+    }

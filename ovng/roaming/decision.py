@@ -1,0 +1,77 @@
+"""What a node does about a change of its network: a table from named answers to actions. Acting is its caller's.
+
+MOVE_NOW: send a MOVE report to the Switch, from wherever datagrams leave now. LOOKUP_AGAIN: ask for the addresses of
+the Switch's name again; the new network may have another answer, or another family.
+
+A move costs one datagram and an answer, and is made when there is a doubt; but a change that leaves the way to the
+Switch as it was (a container's veth, a second uplink that is not preferred, another profile's tunnel) moves nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ovng.roaming.delta import Delta
+
+
+class Action(Enum):
+    """One thing to do."""
+
+    MOVE_NOW = "move now"
+    LOOKUP_AGAIN = "look up again"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, and the names of the answers that led to it, for the log and the status."""
+
+    actions: frozenset[Action] = frozenset()
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def move(self) -> bool:
+        """Report to the Switch at once."""
+        return Action.MOVE_NOW in self.actions
+
+    @property
+    def lookup(self) -> bool:
+        """Look the Switch's name up."""
+        return Action.LOOKUP_AGAIN in self.actions
+
+
+NOTHING = Decision()
+
+_MOVE, _LOOKUP = Action.MOVE_NOW, Action.LOOKUP_AGAIN
+
+RULES: dict[str, frozenset[Action]] = {
+    "way_gone": frozenset(),  # silence until there is a way, or one to another of its addresses
+    "way_back": frozenset({_MOVE, _LOOKUP}),
+    "source_address_gone": frozenset({_MOVE, _LOOKUP}),
+    "source_address_changed": frozenset({_MOVE, _LOOKUP}),
+    "interface_changed": frozenset({_MOVE, _LOOKUP}),
+    "gateway_changed": frozenset({_MOVE, _LOOKUP}),
+    "carrier_back": frozenset({_MOVE}),
+    "no_way": frozenset(),  # a state, not an event
+    "default_route_changed": frozenset(),
+    "address_gained": frozenset(),
+}
+"""Every answer of `Delta`, by name."""
+
+RULES_WITHOUT_WAY: dict[str, frozenset[Action]] = {
+    "default_route_changed": frozenset({_LOOKUP}),
+    "address_gained": frozenset({_LOOKUP}),
+}
+"""Added while there is no way to the Switch: what might give one."""
+
+
+def decide(delta: Delta) -> Decision:
+    """The actions that the answers ask for; `NOTHING` when they ask for none."""
+    actions: set[Action] = set()
+    reasons: list[str] = []
+    for reason in delta.reasons:
+        wanted = RULES[reason] | (RULES_WITHOUT_WAY.get(reason, frozenset()) if delta.no_way else frozenset())
+        if wanted:
+            actions |= wanted
+            reasons.append(reason)
+    return Decision(frozenset(actions), tuple(reasons)) if actions else NOTHING

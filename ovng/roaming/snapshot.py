@@ -1,0 +1,65 @@
+"""What the machine's network looks like at one instant, as far as it matters to a node.
+
+The one question that counts is how a datagram to the Switch would leave now. It is answered by the kernel's own route
+look-up (a `Way`), with all its tables and rules, not guessed from a list of interfaces. Interfaces and default routes
+stand beside it to tell *why* a way changed, and whether another look-up of the Switch's name could help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ovng.ids import IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One network interface, never the tunnel's own."""
+
+    name: str
+    up: bool
+    """Administratively."""
+    carrier: bool
+    """Something is at the other end."""
+    addresses: frozenset[IPAddress] = frozenset()
+    """That can be sent from: global scope, and for IPv6 past duplicate address detection (not tentative)."""
+
+    @property
+    def usable(self) -> bool:
+        """Packets can leave through it."""
+        return self.up and self.carrier
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultRoute:
+    """A route to everywhere, in the main table."""
+
+    family: int
+    """4 or 6."""
+    interface: int
+    """Index."""
+    gateway: IPAddress | None
+    metric: int
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a datagram to one destination leaves: what the kernel would do now."""
+
+    interface: int
+    """Index."""
+    source: IPAddress
+    gateway: IPAddress | None = None
+    """None on the destination's own link."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSnapshot:
+    """All of it. Two snapshots compare equal when nothing changed."""
+
+    interfaces: Mapping[int, Interface] = field(default_factory=dict)
+    """By index."""
+    default_routes: frozenset[DefaultRoute] = frozenset()
+    ways: Mapping[IPAddress, Way] = field(default_factory=dict)
+    """By destination; one that cannot be reached, or only through the tunnel itself, is absent."""
