@@ -225,8 +225,7 @@ class AttachServer:
                     raise AttemptFailed("attach_twice", close=CloseReason.PROTOCOL_ERROR)
                 self._requested.add(ref)
                 assert attempt.identity is not None
-                secrets, _ = attempt.agreement()
-                master = secrets.report_master
+                master = attempt.agreement()[0].report_master
                 self._env.emit(AttachRequested(ref, attempt.identity, message, attempt.context, master))
             case Crl():
                 self._env.take_crl(message.der)

@@ -380,7 +380,6 @@ class Peer:
         )
         self._wanted_since, self._not_before, self._probing = None, 0.0, False
         self._backoff.reset()
-        env.emit(generation.install_send())
         env.emit(
             SessionUp(
                 peer=self.id,
@@ -393,6 +392,7 @@ class Peer:
                 handshake_seconds=generation.handshake_seconds,
             )
         )
+        env.emit(generation.install_send())
         self.pass_crl(now)
         if channel is None:
             self.rekey(now)
