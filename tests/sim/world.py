@@ -1,6 +1,6 @@
 """Nodes and a Switch in virtual time, joined by networks that are bad in every way the seed says.
 
-    world = World(ca, seed=1, weather=LOSS_30)
+    world = World(seed=1, weather=LOSS_30)
     truck, depot = world.add("10.77.0.2/32"), world.add("10.77.0.3/32")
     world.send(truck, depot)
     assert world.run(5, lambda: world.arrived(1))
@@ -16,14 +16,18 @@ nothing that crosses a link contains the text of a packet.
 from __future__ import annotations
 
 import ipaddress
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from ovng.clock import Now
 from ovng.ids import Locator
 from ovng.node.icmp import inner_addresses
 from ovng.node.policy import covers
+from ovng.pki.signing import KeyType, PrivateKey
 from tests.pki_fixture import Member
 from tests.pki_fixture import Network as Ca
 from tests.sim.network import CALM, Network, VirtualClock, Weather
@@ -33,7 +37,24 @@ from tests.sim.world_switch import Switch
 from tests.unit.packets import UDP, Packet
 
 SECRET = b"ovng-plaintext-"
+DEFAULTS = Options()
 SWITCH = Locator.of("203.0.113.1", 5140)
+
+
+class SeededCa(Ca):
+    """A CA whose nodes have the same IDs in every run, so that whoever has the lower one is no matter of chance."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._random = random.Random(seed)
+
+    def new_key(self, key_type: KeyType | None = None) -> PrivateKey:
+        return ec.derive_private_key(self._random.getrandbits(255) + 1, ec.SECP256R1())
+
+
+def each_way(loss: float) -> Weather:
+    """Weather in which a datagram from node to node, over two links, is lost with this chance."""
+    return Weather(loss=1 - math.sqrt(1 - loss))
 
 
 class Link:
@@ -96,8 +117,8 @@ class Sent:
 class World:
     """See the module."""
 
-    def __init__(self, ca: Ca, seed: int = 1, weather: Weather = CALM) -> None:
-        self.ca, self.weather = ca, weather
+    def __init__(self, seed: int = 1, weather: Weather = CALM) -> None:
+        self.ca, self.weather = SeededCa(seed), weather
         self.random = random.Random(seed)
         self.time = VirtualClock()
         self.places: list[Place] = []
@@ -105,8 +126,9 @@ class World:
         """Whom a datagram to this locator reaches."""
         self.record: list[Arrival] = []
         self.packets: dict[bytes, Sent] = {}
+        self._locators = 0
         self.on_step: Callable[[], None] = lambda: None
-        self.switch = Switch(ca.switch(), Clock(self.random), self._from_switch)
+        self.switch = Switch(self.ca.switch(), Clock(self.random), self._from_switch)
         self.start_switch()
 
     @property
@@ -118,17 +140,19 @@ class World:
 
     # -- Machines
 
-    def add(self, *prefixes: str, **options: float) -> Place:
+    def add(self, *prefixes: str, options: Options = DEFAULTS) -> Place:
         """A node with a certificate of its own, started."""
-        return self.place(self.ca.node(*prefixes), **options)
+        place = self.place(self.ca.node(*prefixes), options)
+        self.start(place)
+        return place
 
-    def place(self, member: Member, started: bool = True, **options: float) -> Place:
-        """A machine with this profile."""
+    def place(self, member: Member, options: Options = DEFAULTS) -> Place:
+        """A machine with this profile, not started yet."""
         clock = Clock(self.random)
         node = Node(
             member,
             clock,
-            Options(**options),  # type: ignore[arg-type]
+            options,
             lambda datagram: self._from_node(place, datagram),
             lambda packet: self._deliver(place, packet),
         )
@@ -136,8 +160,6 @@ class World:
         place = Place(name, node, Link(self.random, self.weather), self.fresh_locator(), clock)
         self.places.append(place)
         self.living[place.locator] = place
-        if started:
-            self.start(place)
         return place
 
     def start(self, place: Place) -> None:
@@ -150,11 +172,10 @@ class World:
 
     def fresh_locator(self) -> Locator:
         """One that nobody has had, IPv4 or IPv6."""
-        number, port = len(self.living) + self.random.randrange(1 << 16) * 256, self.random.randrange(1024, 65_536)
-        host = (
-            f"2001:db8::{number:x}" if self.random.random() < 0.3 else str(ipaddress.IPv4Address(0x64400000 + number))
-        )
-        return Locator.of(host, port)
+        self._locators += 1
+        number, port = self.random.randrange(1 << 12) << 8 | self._locators, self.random.randrange(1_024, 65_536)
+        v6, v4 = ipaddress.IPv6Address((0x20010DB8 << 96) + number), ipaddress.IPv4Address((100 << 24) + number)
+        return Locator.of(str(v6 if self.random.random() < 0.3 else v4), port)
 
     # -- What a network does to a node
 
@@ -250,11 +271,12 @@ class World:
         for place in self.places:
             self._arrivals(place)
         for machine in self._machines():
-            due = self._due(machine)
-            if due is not None and due <= self.now.mono:
-                machine.handle_timer(self.now_of(machine))
-                after = self._due(machine) if machine.alive else None
-                assert after is None or after > self.now.mono - 1e-9, "a deadline that is not met makes the owner spin"
+            now = self.now_of(machine)
+            deadline = machine.deadline(now)
+            if deadline is not None and deadline <= now.mono:
+                machine.handle_timer(now)
+                after = machine.deadline(now) if machine.alive else None
+                assert after is None or after > now.mono, "a deadline that is not met makes the owner spin"
         return True
 
     # -- Datagrams
