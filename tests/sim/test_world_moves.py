@@ -32,10 +32,15 @@ def sessions(*places: Place) -> list[tuple[int, int]]:
 
 
 def one_session(*places: Place) -> bool:
-    """They have had one session from the beginning."""
-    ups = [event for place in places for event in place.node.log if isinstance(event, SessionUp)]
-    downs = [event for place in places for event in place.node.log if isinstance(event, SessionDown)]
-    return not downs and len({up.session_id for up in ups}) == 1
+    """They have had one session with each other from the beginning."""
+    ids = {place.node.id for place in places}
+    ups, downs = set(), 0
+    for event in (event for place in places for event in place.node.log):
+        if isinstance(event, SessionUp) and event.peer in ids:
+            ups.add(event.session_id)
+        elif isinstance(event, SessionDown) and event.peer in ids:
+            downs += 1
+    return not downs and len(ups) == 1
 
 
 def gap(sent: list[Sent], to: Place) -> float:
