@@ -61,7 +61,7 @@ class Overlay:
         sessions: Sessions,
         resolver: Resolver,
         policy: Callable[[], RoutePolicy],
-        deliver: Callable[[bytes], None],
+        deliver: Callable[[bytes], object],
         own_addresses: Iterable[IPAddress],
     ) -> None:
         self._me, self._path, self._sessions, self._resolver = me, path, sessions, resolver

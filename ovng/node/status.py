@@ -35,7 +35,7 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
         "addresses": [str(address) for address in service.profile.addresses],
         "crl_number": service.trust.crl_number,
         "switch": _switch(service),
-        "peers": [_peer(service, info) for info in service.sessions.sessions(now)],
+        "peers": [_peer(service, info) for info in service.sessions.sessions()],
         "routes": {
             "taken": [
                 {"prefix": str(prefix), "via": str(peer)}
@@ -50,13 +50,13 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
         },
         "locators": [
             {"locator": str(stay.observed), "since": round(stay.since, 3), "gap_ms": stay.gap_ms}
-            for stay in service.client.locators()
+            for stay in service.client.history.stays()
         ],
         "traffic": {key: stats[key] for key in stats if key.startswith(("sent_", "received_", "tun_"))},
         "held": service.overlay.held,
         "counters": {name: count for name, count in sorted(counters.items()) if count},
         "offloads": stats["offloads"],
-        "warnings": service.warnings + service.trust.warnings(now.wall),
+        "warnings": service.warnings + service.trust.warnings(now.wall) + _newer(counters),
         "certificate": {
             "not_after": round(identity.not_after),
             "days_left": int((identity.not_after - now.wall) // 86_400),
@@ -64,15 +64,20 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
     }
 
 
+def _newer(counters: Counter[str]) -> list[str]:
+    count = counters["version"] + counters["datagram_version"]
+    return [f"a peer is newer: {count} datagrams of another protocol version were dropped"] if count else []
+
+
 def _switch(service: NodeService) -> dict[str, Any]:
-    client, current = service.client, service.switch.current
+    held, current = service.client.grant, service.switch.current
     return {
-        "id": str(client.switch_id) if client.switch_id else None,
+        "id": str(held.switch_id) if held else None,
         "locator": str(current) if current else None,
-        "rtt_ms": _ms(client.rtt),
-        "attached": client.attached,
-        "boot": f"{client.boot_id:016x}" if client.boot_id is not None else None,
-        "grant": client.grant,
+        "rtt_ms": _ms(service.client.rtt.srtt),
+        "attached": service.client.attached,
+        "boot": f"{held.boot_id:016x}" if held else None,
+        "grant": held.grant if held else None,
         "group": service.attach_group,
         "attach_ms": _ms(service.attach_seconds),
         "tls_count": service.attach_count,

@@ -1,7 +1,7 @@
 """The TUN interface of a node as the machine sees it: made, addressed, routed, and taken away whatever happens.
 
-The journal names the interface and every sysctl before they are touched, so the next `up` or `down` of the same profile undoes what a
-killed process left.
+The journal names the interface and every sysctl before they are touched, so the next `up` or `down` of the same profile
+undoes what a killed process left.
 """
 
 from __future__ import annotations
@@ -86,15 +86,16 @@ class Tunnel:
         return failed
 
     def forwarding(self, served: Iterable[Prefix], enable: bool) -> list[str]:
-        """What keeps this machine from forwarding for the prefixes it serves; with `enable`, set right and journalled."""
+        """What keeps this machine from forwarding to the prefixes it serves; with `enable` it is set right instead."""
         warnings: list[str] = []
         for version in sorted({prefix.version for prefix in served}):
-            key = sysctl.IP_FORWARD[version]
+            key = sysctl.FORWARD[version]
             if sysctl.read(key) not in (None, "0"):
                 continue
             if not enable:
                 warnings.append(
-                    f"{key} is 0: hosts behind this node cannot be reached; set `forward: true` or run `sysctl -w {key}=1`"
+                    f"{key} is 0, so hosts behind this node cannot be reached:"
+                    f" set `forward: true` in the profile, or run `sysctl -w {key}=1`"
                 )
                 continue
             self._sysctls[key] = "0"

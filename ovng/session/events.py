@@ -93,7 +93,7 @@ class ConnectFailed:
 @dataclass(frozen=True, slots=True)
 class AttachRequested:
     """At the Switch: a proved node asks for an attachment; answer with `SessionManager.grant(ref, …)`. `context`: what
-    came with its latest datagram (the packed locator). `report_master` (32 bytes) goes into the ticket."""
+    came with its latest datagram (the packed locator). The ticket in the answer holds `report_master` (32 bytes)."""
 
     ref: AttemptRef
     identity: Identity

@@ -1,4 +1,4 @@
-"""A running Switch: the forwarding workers, and the small endpoint beside them that answers what is for the Switch itself.
+"""A running Switch: the forwarding workers, and beside them the small endpoint for what is meant for the Switch itself.
 
     workers ──ring──► events ──► session manager (CONTROL)   attachment by TLS, once a day and node
                             └──► registrar (REPORT, PRIVATE) one-datagram reports, resolution, routes
@@ -95,6 +95,7 @@ class SwitchService:
         match header.type:
             case PacketType.CONTROL:
                 self.sessions.receive(header, datagram[limits.HEADER_SIZE :], source.packed(), now)
+                self._flush(now)  # a settled attachment counts for the very next datagram
             case PacketType.REPORT:
                 self._send(self.registrar.handle_report(datagram, source, now))
             case PacketType.PRIVATE:
