@@ -5,7 +5,7 @@ from __future__ import annotations
 from ovng.session.events import SessionDown
 from tests.pki_fixture import Member
 from tests.sim.network import CALM, Weather
-from tests.sim.test_world_moves import talking
+from tests.sim.test_world_moves import STEADY, talking
 from tests.sim.world import Place, World, each_way
 
 
@@ -96,7 +96,7 @@ def test_a_restart_supersedes_nobody_else() -> None:
 
 def test_leaving_is_told() -> None:
     """SIGTERM: the session ends at the other end, and the Switch sends nothing more."""
-    world, one, other = talking()
+    world, one, other = talking(weather=STEADY)  # in order: behind the BYE, the Switch would not pass the CLOSE on
     one.node.leave(world.now_of(one.node))
     world.run(1.0)
     assert downs(other, one) == ["peer_shutdown"]

@@ -203,8 +203,10 @@ class Node:
         match event:
             case attachment.NeedTls():
                 self.sessions.attach(now, event.request)
+            case attachment.AttachedNow():
+                self.sessions.retry_now(now)
             case attachment.Resolved():
-                self.overlay.on_resolved(event.address, list(event.nodes), now)
+                self.overlay.on_resolved(event.address, event.nodes, now)
             case attachment.RoutesChanged():
                 announced = [(route.node, route.prefix) for route in event.routes]
                 self.plan = plan_routes(announced, self.id, self._policy())

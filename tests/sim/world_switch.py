@@ -154,14 +154,12 @@ class Switch:
                 self.log.append(event)
                 match event:
                     case session.AttachRequested():
-                        grant = self.registrar.attach(
-                            event.identity, event.request, event.context, event.report_master, now
-                        )
+                        masters = event.report_master, event.private_master
+                        grant = self.registrar.attach(event.identity, event.request, event.context, *masters, now)
                         self._save_keys()
                         self.sessions.grant(event.ref, grant, now)
                     case session.AttachSettled():
-                        masters = event.report_master, event.private_master
-                        self._send(self.registrar.settle(event.node_id, *masters, now))
+                        self._send(self.registrar.settle(event.node_id, event.report_master, now))
                     case session.CrlChanged():
                         self._use_crl()
                     case _:
