@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ovng.ids import NodeID
-from ovng.limits import ATTEMPTS_PENDING
+from ovng.limits import ATTEMPTS_PENDING, GENERATION_MAX
 from ovng.session.attempt import Attempt
 from ovng.session.attempts import LINGERING_MAX, OVER_MAX
 from ovng.session.manager import SessionManager
@@ -461,3 +461,21 @@ def test_memory_of_what_is_over_is_bounded(ca: Ca) -> None:
     assert len(host.manager._table._over) <= OVER_MAX
     world.run(10)
     assert attempts(host) == 0 and not host.manager._peers
+
+
+@pytest.mark.parametrize("rekeys_next", ["low", "high"])
+def test_a_generation_at_the_end_of_its_numbers_is_followed_by_a_new_session(ca: Ca, rekeys_next: str) -> None:
+    """A peer may name any generation; ours must not overflow because of it."""
+    world, low, high = session_of(ca)
+    session = low.manager._peers[high.id].session
+    assert session is not None
+    session.generation = replace(session.generation, number=GENERATION_MAX - 1)
+    low.manager.rekey_all(world.now)
+    low.drain()
+    assert world.run(5, lambda: [info.generation for info in high.manager.sessions()] == [GENERATION_MAX])
+    world.run(1)
+    host = low if rekeys_next == "low" else high
+    host.manager.rekey_all(world.now)
+    host.drain()
+    assert world.run(5, lambda: connected(low, high) and high.manager.sessions()[0].generation == 0)
+    talk(world, low, high)
