@@ -122,7 +122,7 @@ class SessionManager:
         attempt = self._table.find(src, stream.attempt, initiator=False)
         if attempt is None:
             attempt = self._begin_untrusted(src, stream, context, now)
-        elif (stream.cookie, context) != (attempt.cookie, attempt.context):
+        elif context != attempt.context or not hmac.compare_digest(stream.cookie, attempt.cookie):
             if not self._check_cookie(src, stream, context, now):
                 return
             attempt.cookie, attempt.context = stream.cookie, context
