@@ -34,10 +34,15 @@ def leftovers() -> dict[str, set[str]]:
     """What a test could forget: by kind, names that are comparable between two moments."""
     return {
         "children": _descendants(),
-        "namespaces": set(os.listdir("/run/netns")) if Path("/run/netns").is_dir() else set(),
-        "interfaces": set(os.listdir("/sys/class/net")),
+        "namespaces": _names("/run/netns"),
+        "interfaces": _names("/sys/class/net"),
         "nft tables": _tables(),
     }
+
+
+def _names(directory: str) -> set[str]:
+    path = Path(directory)
+    return {entry.name for entry in path.iterdir()} if path.is_dir() else set()
 
 
 def _tables() -> set[str]:

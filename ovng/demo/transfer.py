@@ -18,7 +18,7 @@ from ovng.clock import now
 
 MARKER = b"<<ovng demo: if you can read this, it was not encrypted>>"
 BLOCK = 1 << 20
-SILENCE_MS = 20.0
+SILENCE_MS = 2.0
 REPORT_BYTES = 16 << 20
 CONNECT_SECONDS = 20.0
 STALL_SECONDS = 60.0

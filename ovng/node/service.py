@@ -6,7 +6,6 @@ left: their events become calls on each other and on the data path, their datagr
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import signal
@@ -28,14 +27,12 @@ from ovng.io.driver import Driver
 from ovng.io.libcrypto import load_libcrypto, make_aead, preferred_ciphers
 from ovng.io.logs import escape
 from ovng.io.netlink import Watcher
-from ovng.io.resolve import Resolver
-from ovng.io.sockets import open_udp, send_to
 from ovng.node.announced import RoutePlan, plan_routes
 from ovng.node.overlay import Overlay
 from ovng.node.policy import RoutePolicy
 from ovng.node.status import node_status
+from ovng.node.switchlink import SwitchLink
 from ovng.node.tunnel import Tunnel
-from ovng.node.uplink import SwitchAddresses
 from ovng.pki.trust import day
 from ovng.roaming.decision import decide
 from ovng.roaming.delta import compare
@@ -47,7 +44,7 @@ from ovng.wire.header import PacketType, parse_header
 
 log = logging.getLogger(__name__)
 
-PATH = 0  # one path in this version
+GOODBYE_SECONDS = 1.0
 
 
 class NodeService:
@@ -68,8 +65,9 @@ class NodeService:
     def _build(self, now: Now) -> None:
         profile = self.profile
         offloads = {key: getattr(profile.offloads, key) for key in ("gso", "gro")}
-        self._udp = open_udp("::", profile.port)
         self.path = NodeDataPath(self.me, self.tunnel.tun, offloads)
+        self.switch = SwitchLink(profile.port, self.path, self._on_switch_found)
+        self.switch.set_endpoints(profile.switch)
         config = SessionConfig(float(profile.rekey_seconds), preferred_ciphers())
         self.sessions = SessionManager(self.me, "node", self.trust, secrets.token_bytes, config, self._traffic)
         self.client = AttachmentClient(self.me, secrets.token_bytes, make_aead, ClientConfig(profile.keepalive))
@@ -77,7 +75,6 @@ class NodeService:
         self.overlay = Overlay(
             self.me, self.path, self.sessions, self.client, self._policy, self.path.write_tun, profile.addresses
         )
-        self.switch = SwitchAddresses()
         self.watcher = Watcher(profile.interface)
         self.links = LinkSnapshot()
         self.plan = RoutePlan((), ())
@@ -87,12 +84,14 @@ class NodeService:
         self.attach_group, self.attach_seconds, self.attach_count = "", 0.0, 0
         self.counters: Counter[str] = Counter()
         self._source: Locator | None = None  # of the last datagram
-        self._resolvers: list[Resolver] = []
-        self._tasks: set[asyncio.Future[tuple[Locator, ...]]] = set()
-        self._make_resolvers()
+        self._end_by: float | None = None  # monotonic
+        self._left = False
+        self._warn_at = 0.0  # boot
+        self._offloads_at, self._offloads = 0.0, dict(self.path.stats()["offloads"])
         self._driver = Driver(
             deadline=self._deadline, on_timer=self._on_timer, flush=self._flush, on_suspend=self._on_suspend
         )
+        self.switch.driver = self._driver
 
     async def run(self) -> None:
         """Serve. Interface and routes are gone when it returns, whatever happens."""
@@ -100,6 +99,8 @@ class NodeService:
         self._driver.add_reader(self.path.fileno(), self._on_data_path)
         self._driver.add_reader(self.watcher.fileno(), self._on_links)
         self._driver.on_signal(signal.SIGHUP, self._on_reload_signal)
+        self._driver.on_signal(signal.SIGTERM, self._end)
+        self._driver.on_signal(signal.SIGINT, self._end)
         try:
             await control.start()
             self.path.start()
@@ -107,21 +108,37 @@ class NodeService:
             await self._driver.run()
         finally:
             notify.stopping()
-            self._leave()
             self.path.close()
             self.watcher.close()
+            self.switch.close()
             self.tunnel.close()
-            self._udp.sock.close()
             await control.close()
 
     # -- What happens
 
     def _start(self, now: Now) -> None:
         log.info("node %s of network %s, interface %s", self.me, self.profile.network, self.tunnel.tun.name)
+        self._warn(now)
+        self.switch.look_up()
+        self.client.start(now)
+        notify.ready("looking for the Switch")
+
+    def _warn(self, now: Now) -> None:
+        """Once a day, what people should know: a certificate that ends, a wrong clock, forwarding that is off."""
+        self._warn_at = now.boot + 86_400
         for line in (*self.warnings, *self.trust.warnings(now.wall)):
             log.warning("%s", line)
-        self._look_up(now)
-        self.client.start(now)
+
+    def _watch_offloads(self, now: Now) -> None:
+        """Tell of each offload that the data path has given up since it was looked at last."""
+        if now.mono < self._offloads_at:
+            return
+        self._offloads_at = now.mono + 10
+        offloads = self.path.stats()["offloads"]
+        for name, on in self._offloads.items():
+            if on and not offloads[name]:
+                log.warning("offload %s given up: the kernel or a device refused it; slower, but all goes on", name)
+        self._offloads = offloads
 
     def _on_data_path(self, now: Now) -> None:
         for event in self.path.events():
@@ -169,7 +186,7 @@ class NodeService:
         self.links = snapshot
         self._replan()
         if decision.lookup:
-            self._look_up(now)
+            self.switch.look_up()
         if decision.move:
             log.info("network changed (%s): telling the Switch", ", ".join(decision.reasons))
             self.client.network_changed(now)
@@ -183,13 +200,22 @@ class NodeService:
 
     def _on_timer(self, now: Now) -> None:
         self._take_links(now)
+        self._watch_offloads(now)
+        if now.boot >= self._warn_at:
+            self._warn(now)
+        self.switch.handle_timer(now)
         self.sessions.handle_timer(now)
         self.client.heard_from_switch(self.path.last_rx / 1000)
         self.client.sent_traffic(self.path.last_tx / 1000)
         self.client.handle_timer(now)
 
     def _deadline(self, now: Now) -> float | None:
-        wanted = (self.sessions.deadline(now), self.client.deadline(now), self.watcher.deadline())
+        wanted = (
+            self.sessions.deadline(now),
+            self.client.deadline(now),
+            self.watcher.deadline(),
+            self.switch.deadline(),
+        )
         return min((at for at in wanted if at is not None), default=None)
 
     # -- What follows
@@ -206,9 +232,10 @@ class NodeService:
                 busy = True
                 self._on_client_event(told, now)
         for datagram, _ in self.sessions.datagrams():
-            self._send(datagram)
+            self.switch.send(datagram)
         for datagram in self.client.datagrams():
-            self._send(datagram)
+            self.switch.send(datagram)
+        self._stop_when_done(now)
 
     def _on_session_event(self, event: session.Event, now: Now) -> None:
         match event:
@@ -242,8 +269,8 @@ class NodeService:
                 self.overlay.on_connect_failed(event.peer)
                 log.info("no session with %s: %s %s", event.peer, event.reason, escape(event.detail))
             case session.Attached():
-                if self._source is not None and self.switch.heard(self._source):
-                    self._use_switch()
+                if self._source is not None:
+                    self.switch.heard(self._source)
                 self.client.granted(event.switch_id, event.grant, event.report_master, event.private_master, now)
                 self.attach_group, self.attach_seconds = event.group, event.handshake_seconds
                 self.attach_count += 1
@@ -260,7 +287,8 @@ class NodeService:
                 self.sessions.attach(now, event.request)
             case attachment.AttachedNow():
                 log.info("attached to Switch %s, seen there as %s", event.switch_id, event.observed)
-                notify.ready(f"attached to {event.switch_id}")
+                notify.status(f"attached to {event.switch_id}")
+                self.sessions.retry_now(now)  # what was sent before was dropped at the Switch
             case attachment.LocatorChanged():
                 log.info("moved: the Switch sees %s, %.0f ms after the change", event.observed, event.gap * 1000)
             case attachment.SwitchRestarted():
@@ -276,16 +304,20 @@ class NodeService:
                     log.info("revocation list %d in force", self.trust.crl_number)
                 self.client.crl_held(self.trust.crl_number)
             case attachment.Unreachable():
-                log.warning("no answer from the Switch for %.0f s, trying on %s", event.seconds, event.detail)
+                if not event.detail:  # a failed handshake has been told
+                    where = ", ".join(map(str, self.profile.switch))
+                    log.warning("no answer from the Switch at %s for %.0f s, trying on", where, event.seconds)
                 self.switch.silent()
-                self._look_up(now)
             case attachment.Reachable():
-                log.info("the Switch answers again after %.0f s", event.seconds)
+                if event.seconds >= 1:
+                    log.info("the Switch answers again after %.0f s", event.seconds)
             case attachment.SupersededEvent():
                 raise Superseded("another process runs with this profile and has taken over: this one ends")
             case attachment.Revoked():
                 raise OvngError("this node's certificate was revoked: ask the CA's keeper for a new profile")
-            case attachment.CrlNumber() | attachment.Left():
+            case attachment.Left():
+                self._left = True
+            case attachment.CrlNumber():
                 pass
 
     def _on_attach_failed(self, event: session.AttachFailed, now: Now) -> None:
@@ -293,41 +325,13 @@ class NodeService:
         log.warning("the Switch did not attach us (%s %s), %s", event.reason, escape(event.detail), again)
         self.client.tls_failed(event.reason, event.final, now)
         self.switch.silent()
-        self._look_up(now)
 
-    # -- The Switch's address
-
-    def _make_resolvers(self) -> None:
-        self._resolvers = [Resolver(endpoint.host, endpoint.port) for endpoint in self.profile.switch]
-
-    def _look_up(self, now: Now) -> None:
-        """Ask for the addresses behind the Switch's names again; what is found is used at once."""
-        for resolver in self._resolvers:
-            task = asyncio.ensure_future(resolver.resolve())
-            task.add_done_callback(lambda _: self._driver.call_soon(self._looked_up))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    def _looked_up(self, now: Now) -> None:
-        found = [locator for resolver in self._resolvers for locator in resolver.locators]
-        if not self.switch.update(found):
-            return
-        self.watcher.set_destinations(locator.ip for locator in found)
-        self._use_switch()
+    def _on_switch_found(self, now: Now) -> None:
+        """A look-up gave other addresses for the Switch."""
+        self.watcher.set_destinations(self.switch.ips)
+        self._replan()
         self.client.network_changed(now)
         self.sessions.retry_now(now)
-
-    def _use_switch(self) -> None:
-        """Data goes to the address in use, or to the first candidate until one has answered."""
-        locator = self.switch.current or next(iter(self.switch.candidates), None)
-        if locator is not None:
-            self.path.set_path(PATH, self._udp.sock, locator)
-            self.path.set_active(PATH)
-
-    def _send(self, datagram: bytes) -> None:
-        for locator in self.switch.targets():
-            if not send_to(self._udp.sock, datagram, locator):
-                self.counters["send_failed"] += 1
 
     # -- Routes
 
@@ -339,7 +343,7 @@ class NodeService:
             accept=profile.accept_routes,
             exits=frozenset(profile.exit),
             connected=tuple(self.tunnel.connected()),
-            switch_addresses=tuple(locator.ip for locator in self.switch.candidates),
+            switch_addresses=self.switch.ips,
         )
 
     def _replan(self) -> None:
@@ -353,13 +357,16 @@ class NodeService:
 
     # -- Ends and answers
 
-    def _leave(self) -> None:
-        """Say goodbye, once; nobody waits for the answers."""
-        now = read_clock()
-        self.sessions.shutdown(now)
-        self.client.leave(now)
-        for datagram in [*(item[0] for item in self.sessions.datagrams()), *self.client.datagrams()]:
-            self._send(datagram)
+    def _end(self, now: Now) -> None:
+        """Say goodbye to peers and Switch, and stop when they have answered, or after a second."""
+        if self._end_by is None:
+            self._end_by = now.mono + GOODBYE_SECONDS
+            self.sessions.shutdown(now)
+            self.client.leave(now)
+
+    def _stop_when_done(self, now: Now) -> None:
+        if self._end_by is not None and (now.mono >= self._end_by or (self._left and not self.sessions.busy)):
+            self._driver.stop()
 
     def _on_reload_signal(self, now: Now) -> None:
         try:
@@ -399,8 +406,8 @@ class NodeService:
             renewed = profile.credentials != self.profile.credentials
             self.profile = profile
             self.warnings = self.tunnel.forwarding(profile.routes, profile.forward)
-            self._make_resolvers()
-            self._look_up(now)
+            self.switch.set_endpoints(profile.switch)
+            self.switch.look_up()
             if renewed:
                 self.trust = trust
                 self.sessions.replace_trust(trust, now)
@@ -420,7 +427,7 @@ class NodeService:
                 self._flush(now)
                 return {"reloaded": True}
             case "down":
-                self._driver.stop()
+                self._driver.call_soon(self._end)
                 return {"stopping": True}
             case verb:
                 return {"error": f"a node has no verb {verb!r}"}

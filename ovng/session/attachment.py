@@ -216,6 +216,7 @@ class AttachServer:
     def _take(self, attempt: Attempt, message: Inner, now: Now) -> None:
         match message:
             case Ready():
+                self._table.settle(attempt)
                 attempt.send_ready(Terms(attempt.id, 0, 0))
                 attempt.agreement()
                 _send_newer_crl(self._env, attempt)

@@ -242,10 +242,6 @@ class Peer:
         if self.incoming is not None and self.incoming.alive(now):
             return
         key_id = self._keys.reserve()
-        if key_id is None:
-            self._env.counters["key_ids_exhausted"] += 1
-            self._not_before = now.mono + self._backoff.next()
-            return
         attempt_id = self._env.new_id()
         if self.session is not None:
             terms = Terms(self.session.id, self.session.generation.number + 1, key_id)
@@ -293,8 +289,6 @@ class Peer:
     def _answer(self, attempt: Attempt, ready: Ready, now: Now) -> None:
         """The client's READY is here: ours decides on session and generation."""
         key_id = self._keys.reserve()
-        if key_id is None:
-            raise AttemptFailed("key_ids_exhausted", close=CloseReason.PROTOCOL_ERROR)
         session = self.session
         if session is not None and ready.session_id == session.id and ready.generation > session.generation.number:
             terms = Terms(session.id, ready.generation, key_id)
@@ -306,6 +300,7 @@ class Peer:
         except AttemptFailed:
             self._keys.release(key_id)
             raise
+        self._table.settle(attempt)
         self._install(candidate)
         self._candidate = candidate
 
@@ -415,7 +410,6 @@ class Peer:
         self._drop_incoming(now)
         if channel is not None:
             channel.established = True
-            self._table.settle(channel)
         return channel
 
     def _confirmed(self, now: Now) -> None:

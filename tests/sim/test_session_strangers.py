@@ -11,6 +11,7 @@ import pytest
 from ovng.ids import NodeID
 from ovng.limits import ATTEMPTS_PENDING
 from ovng.session.attempt import Attempt
+from ovng.session.attempts import LINGERING_MAX, OVER_MAX
 from ovng.session.manager import SessionManager
 from ovng.wire.control import Control, Cookie, Hello, Stream, StreamPart, parse_control
 from ovng.wire.header import Header, PacketType
@@ -430,3 +431,33 @@ def test_server_may_not_choose_session_or_generation(ca: Ca, monkeypatch: pytest
     assert low.manager.counters["ready_terms"] >= 1
     assert not low.data.receive and not low.data.send
     assert not high.data.send
+
+
+def test_nothing_is_heard_ahead_of_ready(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    low, high = (world.add(member) for member in ca.pair())
+    true_send = Attempt.send
+
+    def send(attempt: Attempt, message: Inner) -> None:
+        if isinstance(message, Ready) and attempt._env.me == low.id:
+            true_send(attempt, Crl(b"not yet"))
+        true_send(attempt, message)
+
+    monkeypatch.setattr(Attempt, "send", send)
+    low.connect(high)
+    world.run(5)
+    assert high.manager.counters["not_ready"] >= 1 and not high.manager.counters["crl_not_taken"]
+    assert not high.manager.sessions() and not high.data.receive
+
+
+def test_memory_of_what_is_over_is_bounded(ca: Ca) -> None:
+    world = World()
+    host = world.add(ca.node())
+    for number in range(1, OVER_MAX + 500):
+        if number % 150 == 0:
+            world.run(1)
+        begin(host, number, NodeID(number), piece=b"nonsense")
+        assert attempts(host) <= LINGERING_MAX + 1
+    assert len(host.manager._table._over) <= OVER_MAX
+    world.run(10)
+    assert attempts(host) == 0 and not host.manager._peers
