@@ -89,5 +89,5 @@ def _private(key: X25519PrivateKey) -> str:
 def _peer(key: X25519PrivateKey, allowed: list[str], hub: str = "") -> str:
     """A peer's lines: who it is, where it is (if we speak first), what may come from it."""
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
-    endpoint = [f"endpoint={hub}:{PORT}"] if hub else []
+    endpoint = [f"endpoint={hub}:{PORT}", "persistent_keepalive_interval=25"] if hub else []
     return "\n".join([f"public_key={public}", *endpoint, *(f"allowed_ip={prefix}" for prefix in allowed)])
