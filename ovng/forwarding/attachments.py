@@ -86,7 +86,8 @@ class Attachments:
         held = self.find(identity.id, now)
         if request.flags == AttachMode.CONTINUE and held is not None and held.instance != request.instance:
             return self._refuse(GrantStatus.SUPERSEDED, source)
-        self._pending = {node: entry for node, entry in self._pending.items() if now.mono < entry.until}
+        while self._pending and next(iter(self._pending.values())).until <= now.mono:  # in the order they were made
+            del self._pending[next(iter(self._pending))]
         if (held is None and len(self._table) >= self._table.capacity) or len(self._pending) >= _PENDING_MAX:
             return self._refuse(GrantStatus.FULL, source)
         last = self._pending[identity.id].record.grant if identity.id in self._pending else held and held.grant
@@ -100,6 +101,7 @@ class Attachments:
             int(now.boot) + lifetime,
             grant,
         )
+        self._pending.pop(identity.id, None)
         self._pending[identity.id] = _Pending(
             record, identity.prefixes, request.keepalive, source, now.mono + _PENDING_SECONDS, report_master
         )
