@@ -1,14 +1,14 @@
 """Coalescing of what arrives: runs of TCP segments or equal UDP datagrams become one super-packet for TUN.
 
 The mirror of `segment`. Up to 8 flows are gathered side by side; order within a flow is kept, between flows it never
-meant anything. A packet joins its flow's run only when segmenting the result would give back the same packet
-(as in the kernel's GRO): next sequence number, the same headers but for lengths and checksums, not longer than the first,
-and nothing after a shorter one or a PSH. Its own checksum is verified first, because the kernel will trust the
+meant anything. A packet joins its flow's run only when segmenting the result would give back the same packet (as in
+the kernel's GRO): next sequence number, the same headers but for lengths and checksums, not longer than the first, and
+nothing after a shorter one or a PSH. Its own checksum is verified first, because the kernel will trust the
 super-packet; damage from outside must not be blessed. Whatever is not understood passes as it is.
 
-No payload byte is copied and no packet is changed: a run is headers built aside and pointers to payloads, written by one
-writev. So packets must stay in place until `coalesce_flush`. Should the kernel refuse a super-packet, its packets are
-written one by one and that offload is given up.
+No payload byte is copied and no packet is changed: a run is headers built aside and pointers to payloads, written by
+one writev. So packets must stay in place until `coalesce_flush`. Should the kernel refuse a super-packet, its packets
+are written one by one and that offload is given up.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t

@@ -53,7 +53,7 @@ cdef inline int inner_protocol(const uint8_t* packet) noexcept nogil:
 
 
 cdef inline uint64_t checksum_add(const uint8_t* data, size_t length, uint64_t total) noexcept nogil:
-    """`total` plus the 16-bit words of `data` in memory order, not yet folded. Up to 64 KiB at a time cannot overflow."""
+    """`total` plus the 16-bit words of `data` in memory order, not yet folded. 64 KiB at a time cannot overflow."""
     cdef uint64_t low = 0
     cdef uint64_t high = 0
     cdef uint64_t word

@@ -7,8 +7,8 @@
             Python (control thread, holds the GIL)             (node.pyx)
 
 Each loop is one thread in one long call without the GIL. A loop writes only its own struct; peers, routes and paths it
-reads through published pointers within its epoch (`reclaim`). It never waits for Python: what Python must know goes into
-a bounded ring, and what the ring does not take is dropped and counted.
+reads through published pointers within its epoch (`reclaim`). It never waits for Python: what Python must know goes
+into a bounded ring, and what the ring does not take is dropped and counted.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t

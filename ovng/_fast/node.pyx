@@ -1,6 +1,7 @@
-"""The control thread's side of a node's loops: what Python may change and see. See `node.pxd`; the door is `io/datapath.py`.
+"""The control thread's side of a node's loops: what Python may change and see. The picture is in `node.pxd`.
 
-All methods but `run_outbound` and `run_inbound` are called under the GIL by one thread at a time and never wait for a loop.
+All methods but `run_outbound` and `run_inbound` are called under the GIL by one thread at a time, and never wait for a
+loop. The door to this is `io/datapath.py`.
 """
 
 from cpython.bytes cimport PyBytes_AsString
@@ -296,7 +297,9 @@ cdef class NodeLoops:
         """With all its keys. Whether it was there."""
         return bool(peer_remove(&self._open().peers, id))
 
-    def install_send(self, uint64_t id, uint8_t key_id, int cipher, bytes key not None, bytes iv not None, limits not None):
+    def install_send(
+        self, uint64_t id, uint8_t key_id, int cipher, bytes key not None, bytes iv not None, limits not None
+    ):
         """`limits`: soft packets, soft blocks, hard packets, hard blocks. Replaces the active generation."""
         cdef key_limits bounds
         bounds.soft_packets, bounds.soft_blocks, bounds.hard_packets, bounds.hard_blocks = limits
@@ -352,6 +355,10 @@ cdef class NodeLoops:
 
     # -- Figures
 
+    def activity(self):
+        """CLOCK_MONOTONIC milliseconds of the last authentic packet in and the last sealed one out; 0: never."""
+        return self.node.inbound.last_ms, self.node.outbound.last_ms
+
     def stats(self):
         cdef node_state* node = self._open()
         cdef path* active = <path*> node.paths[node.active] if 0 <= node.active < MAX_PATHS else NULL
@@ -368,6 +375,7 @@ cdef class NodeLoops:
             "sent_packets": node.outbound.packets,
             "sent_bytes": node.outbound.bytes,
             "sent_messages": node.outbound.sender.counters[COUNTER_NAMES.index("sent_messages")],
+            "gso_given_up": node.outbound.sender.counters[COUNTER_NAMES.index("gso_given_up")],
             "received_packets": node.inbound.packets,
             "received_bytes": node.inbound.bytes,
             "received_messages": node.inbound.receiver.counters[COUNTER_NAMES.index("received_messages")],

@@ -29,7 +29,7 @@ from ovng._fast.node cimport (
     path,
 )
 from ovng._fast.peers cimport peer, peer_find, send_key
-from ovng._fast.reclaim cimport counter_add, epoch_enter, epoch_leave, flag_claim, flag_load, pointer_load
+from ovng._fast.reclaim cimport counter_add, epoch_enter, epoch_leave, flag_claim, flag_load, flag_store, pointer_load
 from ovng._fast.ring cimport ring_acknowledge, ring_peek, ring_put, ring_take
 from ovng._fast.routes cimport route, route_find
 from ovng._fast.segment cimport (
@@ -203,12 +203,11 @@ cdef bint _seal(
     blocks = counter_add(&key.blocks, (length + 15) >> 4)
     number = counter_add(&key.packets, 1)
     if number > key.limits.hard_packets or blocks > key.limits.hard_blocks:
-        if flag_claim(&key.hard_told):
-            _tell_key(out, EVENT_HARD_LIMIT, where.id, key.key_id)
+        _tell_once(out, &key.hard_told, EVENT_HARD_LIMIT, where.id, key.key_id)
         where.key = NULL
         return False
-    if (number > key.limits.soft_packets or blocks > key.limits.soft_blocks) and flag_claim(&key.soft_told):
-        _tell_key(out, EVENT_SOFT_LIMIT, where.id, key.key_id)
+    if number > key.limits.soft_packets or blocks > key.limits.soft_blocks:
+        _tell_once(out, &key.soft_told, EVENT_SOFT_LIMIT, where.id, key.key_id)
     if out.arena_used + sealed > ARENA:
         _flush(out)
     datagram = out.arena + out.arena_used
@@ -260,7 +259,9 @@ cdef void _flush(outbound_state* out) noexcept nogil:
     out.arena_used = 0
 
 
-cdef void _tell_waiting(outbound_state* out, const target* where, const uint8_t* packet, uint32_t length) noexcept nogil:
+cdef void _tell_waiting(
+    outbound_state* out, const target* where, const uint8_t* packet, uint32_t length
+) noexcept nogil:
     """Python holds the packet, finds the peer or the key, and injects it again."""
     if not bucket_take(&out.events, out.now_ms):
         out.drops[OUT_RATE] += 1
@@ -270,5 +271,7 @@ cdef void _tell_waiting(outbound_state* out, const target* where, const uint8_t*
         ring_put(out.ring, EVENT_NO_KEY, &where.id, sizeof(where.id), packet, length)
 
 
-cdef void _tell_key(outbound_state* out, uint32_t kind, uint64_t id, uint8_t key_id) noexcept nogil:
-    ring_put(out.ring, kind, &id, sizeof(id), &key_id, 1)
+cdef inline void _tell_once(outbound_state* out, int* told, uint32_t kind, uint64_t id, uint8_t key_id) noexcept nogil:
+    """Again with the next packet, should the ring be full."""
+    if flag_claim(told) and ring_put(out.ring, kind, &id, sizeof(id), &key_id, 1) < 0:
+        flag_store(told, 0)

@@ -1,8 +1,8 @@
 """Peers and their key generations, as the loops see them.
 
 Sending, one generation is active; its packet number is one atomic counter, so a number is never used twice however
-many threads seal. At the soft limit Python is told once (rekey); at the hard limit nothing is sealed any more. Receiving,
-up to four generations open packets side by side, found by key ID, each with its own replay window.
+many threads seal. At the soft limit Python is told once (rekey); at the hard limit nothing is sealed any more.
+Receiving, up to four generations open packets side by side, found by key ID, each with its own replay window.
 
 The control thread installs and retires; what it takes away is released (keys erased) when no loop can hold it.
 A `send_key` is used by the outbound loop only, a `receive_key` by the inbound loop only.
@@ -99,7 +99,8 @@ cdef void peers_free(lookup* peers) noexcept  # at once: no reader may be left
 
 # Control thread. Raise LookupError for an unknown peer, RuntimeError when all four receiving generations are taken.
 cdef int peer_install_send(
-    lookup* peers, uint64_t id, uint8_t key_id, int cipher, const uint8_t* key, const uint8_t* iv, const key_limits* limits
+    lookup* peers, uint64_t id, uint8_t key_id, int cipher, const uint8_t* key, const uint8_t* iv,
+    const key_limits* limits,
 ) except -1
 cdef int peer_install_receive(
     lookup* peers, uint64_t id, uint8_t key_id, int cipher, const uint8_t* key, const uint8_t* iv

@@ -113,7 +113,8 @@ cdef void _replace(lookup* peers, void** at, void* new, void (*release)(void*) n
 
 
 cdef int peer_install_send(
-    lookup* peers, uint64_t id, uint8_t key_id, int cipher, const uint8_t* key, const uint8_t* iv, const key_limits* limits
+    lookup* peers, uint64_t id, uint8_t key_id, int cipher, const uint8_t* key, const uint8_t* iv,
+    const key_limits* limits,
 ) except -1:
     cdef peer* p = _known(peers, id)
     cdef send_key* new = <send_key*> calloc(1, sizeof(send_key))

@@ -1,9 +1,9 @@
 """When may memory be freed that a loop without locks may still be reading?
 
-Objects are published through an atomic pointer, never changed where a reader could be confused, and unpublished by the one
-control thread (which holds the GIL). A reader keeps a counter that is odd while it uses pointers and even while it
-holds none (in `poll`). The writer notes all counters when it retires an object: once each was even then or has
-changed since, nobody can hold the object any more and it is released. (Epoch-based reclamation: Fraser 2004.)
+Objects are published through an atomic pointer, never changed where a reader could be confused, and unpublished by the
+one control thread (which holds the GIL). A reader keeps a counter that is odd while it uses pointers and even while it
+holds none (in `poll`). The writer notes all counters when it retires an object: once each was even then or has changed
+since, nobody can hold the object any more and it is released. (Epoch-based reclamation: Fraser 2004.)
 
 An object embeds `retired` as its first member, so that retiring never allocates and cannot fail.
 """

@@ -1,9 +1,9 @@
 """Which peer a destination belongs to: longest prefix match, read by the loop without locks.
 
-One hash table holds all prefixes of both versions; for each version a bitmap tells which prefix lengths occur. A look-up
-tries those from the longest to the shortest: a network has few lengths (hosts, subnets, a default), so mostly one
-or two probes. The bitmaps may be ahead of or behind the table for a moment; a packet then takes the route before or
-after the change, either of which is right.
+One hash table holds all prefixes of both versions; for each version a bitmap tells which prefix lengths occur. A
+look-up tries those from the longest to the shortest: a network has few lengths (hosts, subnets, a default), so mostly
+one or two probes. The bitmaps may be ahead of or behind the table for a moment; a packet then takes the route before
+or after the change, either of which is right.
 """
 
 from libc.stdint cimport uint32_t, uint64_t

@@ -299,6 +299,8 @@ class AttachmentClient:
         if self._held is not None:
             times += [self._reporter.deadline(), self._next_refresh, now.mono + (self._held.renew_at - now.boot)]
             times += [self._crl.deadline(), self._silence.deadline(now.mono, self.rtt.srtt)]
+        elif self._lost_at is not None:
+            times.append(self._lost_at + self._told_unreachable)
         times += [self._resolver.deadline(now), self._routes.deadline()]
         return min((time for time in times if time is not None), default=None)
 
@@ -314,6 +316,8 @@ class AttachmentClient:
             self._events.append(self._tls)
         if self._held is not None:
             self._timers_attached(self._held, now)
+        elif self._lost_at is not None and now.mono >= self._lost_at + self._told_unreachable:
+            self._tell_unreachable(now.mono - self._lost_at)
         self._resolver.handle_timer(now)
         self._routes.handle_timer(now)
         self._follow(now)
@@ -336,10 +340,15 @@ class AttachmentClient:
         silent = now.mono - exchange.began
         if silent >= self._told_unreachable:
             self._lost_at = exchange.began if self._lost_at is None else self._lost_at
-            self._told_unreachable *= 2
-            self._events.append(Unreachable(silent))
+            self._tell_unreachable(silent)
         if silent >= _TLS_AFTER_SILENCE:
             self._need_tls("silence", now)
+
+    def _tell_unreachable(self, silent: float, detail: str = "") -> None:
+        """At 5 s, and at every doubling."""
+        while self._told_unreachable <= silent:
+            self._told_unreachable *= 2
+        self._events.append(Unreachable(silent, detail))
 
     # -- Inside: reports
 

@@ -152,9 +152,12 @@ def _may_ask(client: socket.socket) -> bool:
 # -- The command line's side
 
 
-def ask(name: str, request: Message, timeout: float = 10.0) -> Message:
-    """Ask the service of a profile. Raises SystemProblem when it does not run, is too slow, or answers an error."""
-    path = socket_path(name)
+def ask(name: str, request: Message, timeout: float = 10.0, path: Path | None = None) -> Message:
+    """Ask the service of a profile. Raises SystemProblem when it does not run, is too slow, or answers an error.
+
+    `path` is its socket, where it has another runtime directory than this process.
+    """
+    path = path or socket_path(name)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(timeout)
         try:

@@ -255,12 +255,12 @@ class NodeDataPath:
     @property
     def last_rx(self) -> int:
         """CLOCK_MONOTONIC milliseconds of the last authentic packet; 0: none yet."""
-        return int(self._loops.stats()["last_rx_ms"])
+        return self._loops.activity()[0]
 
     @property
     def last_tx(self) -> int:
         """CLOCK_MONOTONIC milliseconds of the last packet sealed; 0: none yet."""
-        return int(self._loops.stats()["last_tx_ms"])
+        return self._loops.activity()[1]
 
 
 def _decode(kind: int, payload: bytes) -> Event:

@@ -111,12 +111,18 @@ def runtime_dir(*, create: bool = True) -> Path:
     return path
 
 
+def lock_path(name: str) -> Path:
+    """The lock file of a profile."""
+    return runtime_dir(create=False) / f"{name}.lock"
+
+
 class ProfileLock:
     """Held while a profile's service runs, so that a name runs once on this machine. Released by close or exit."""
 
     def __init__(self, name: str) -> None:
         """Take the lock of `name`. Raises SystemProblem, with the pid of the holder."""
-        self.path = runtime_dir() / f"{name}.lock"
+        runtime_dir()
+        self.path = lock_path(name)
         try:
             self._descriptor = self._take()
         except BlockingIOError:
@@ -171,7 +177,7 @@ def holder_pid(path: Path) -> int | None:
 def is_locked(name: str) -> bool:
     """Whether a service of this name runs: its lock is held."""
     try:
-        descriptor = os.open(runtime_dir(create=False) / f"{name}.lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(lock_path(name), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -1,10 +1,11 @@
-"""Keeps this process's memory, which holds keys, from core files and from other processes of the same user."""
+"""Processes: keeps our memory, which holds keys, from core files and other processes of our user; waits for others."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import resource
+import select
 
 from ovng.errors import SystemProblem
 
@@ -27,3 +28,17 @@ def _prctl(option: int, value: int) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     zero = ctypes.c_ulong(0)
     return int(libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero))
+
+
+def wait_for_exit(pid: int, seconds: float) -> bool:
+    """Wait until another process has ended; False when it has not within `seconds`. Raises SystemProblem."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    except OSError as error:
+        raise SystemProblem(f"process {pid} cannot be waited for: {error.strerror}") from None
+    try:
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    finally:
+        os.close(descriptor)

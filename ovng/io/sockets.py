@@ -12,10 +12,12 @@ import socket
 from typing import NamedTuple
 
 from ovng.errors import SystemProblem
+from ovng.ids import Locator
 
 BUFFER_BYTES = 16 << 20  # 10 ms at 13 Gbit/s; unused buffer costs nothing
 UDP_GRO = 104  # <linux/udp.h>; Python has no name for it
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # <asm-generic/socket.h>
+NO_ADDRESS = bytes(16)
 IP_PKTINFO = 8  # <linux/in.h>
 
 
@@ -99,6 +101,21 @@ def enable_gro(sock: socket.socket) -> bool:
     try:
         sock.setsockopt(socket.SOL_UDP, UDP_GRO, 1)
     except OSError:
+        return False
+    return True
+
+
+def send_to(sock: socket.socket, datagram: bytes, to: Locator, local: bytes = NO_ADDRESS) -> bool:
+    """Send one datagram, from `local` (16 bytes, zeros = the kernel chooses). False: as good as lost on the way."""
+    if sock.family == socket.AF_INET:
+        if to.ip.version != 4:
+            return False
+        host = str(to.ip)
+    else:
+        host = socket.inet_ntop(socket.AF_INET6, to.address)
+    try:
+        sock.sendmsg([datagram], reply_from(sock.family, local), socket.MSG_DONTWAIT, (host, to.port))
+    except OSError:  # full buffer, no route, a firewall
         return False
     return True
 

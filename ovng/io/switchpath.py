@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
@@ -25,7 +24,7 @@ from ovng._fast.udp import gso_limit
 from ovng.config.values import Endpoint
 from ovng.errors import SystemProblem
 from ovng.ids import LOCATOR_SIZE, Locator, NodeID
-from ovng.io.sockets import UdpSocket, check_port_free, open_udp, reply_from
+from ovng.io.sockets import UdpSocket, check_port_free, open_udp, send_to
 
 EndpointEvent: TypeAlias = tuple[Literal["endpoint"], int, Locator, bytes]
 """A datagram for the Switch itself: worker, source, datagram."""
@@ -41,6 +40,11 @@ STOP_SECONDS = 5.0
 
 _LOCAL_END = LOCATOR_SIZE + 16
 _HEAD_SIZE = _LOCAL_END + 4
+
+
+def make_table(capacity: int) -> Table:
+    """The forwarding table for at most `capacity` nodes, hashed under a key of its own."""
+    return Table(capacity, secrets.token_bytes(16))
 
 
 class SwitchDataPath:
@@ -154,11 +158,7 @@ class SwitchDataPath:
                 return False
             origin = row[index], bytes(16)
         udp, local = origin
-        family = udp.sock.family
-        host = str(locator.ip) if family == socket.AF_INET else socket.inet_ntop(socket.AF_INET6, locator.address)
-        try:
-            udp.sock.sendmsg([datagram], reply_from(family, local), 0, (host, locator.port))
-        except OSError:  # full buffer, no route, a firewall: as good as lost on the way
+        if not send_to(udp.sock, datagram, locator, local):
             self._sent["endpoint_send_failed"] += 1
             return False
         self._sent["endpoint_sent"] += 1

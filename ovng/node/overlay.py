@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ovng.clock import Now
-from ovng.ids import NodeID, Prefix
+from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.node.icmp import inner_addresses, unreachable
 from ovng.node.pending import PendingPackets
 from ovng.node.policy import RoutePolicy, covers
@@ -26,19 +26,28 @@ class Sessions(Protocol):
     def connect(self, peer: NodeID, now: Now) -> None: ...
 
 
+class Holders(Protocol):
+    """An answer of the Switch."""
+
+    @property
+    def nodes(self) -> tuple[NodeID, ...]:
+        """Who attached with a certificate for the address; empty when nobody did."""
+
+
 class Resolver(Protocol):
     """What the overlay asks of the attachment client."""
 
-    def resolve(self, address: bytes, now: Now) -> None: ...
+    def resolve(self, address: IPAddress, now: Now) -> Holders | None:
+        """The answer held, or None: it comes by `on_resolved`."""
 
 
 class PacketPath(Protocol):
     """What the overlay tells the data path."""
 
     def add_peer(self, peer: NodeID, prefixes: Iterable[Prefix]) -> None: ...
-    def remove_peer(self, peer: NodeID) -> None: ...
+    def remove_peer(self, peer: NodeID) -> bool: ...
     def add_route(self, prefix: Prefix, peer: NodeID) -> None: ...
-    def remove_route(self, prefix: Prefix, peer: NodeID) -> None: ...
+    def remove_route(self, prefix: Prefix, peer: NodeID) -> bool: ...
     def inject(self, packet: bytes) -> bool: ...
 
 
@@ -52,14 +61,14 @@ class Overlay:
         sessions: Sessions,
         resolver: Resolver,
         policy: Callable[[], RoutePolicy],
-        deliver: Callable[[bytes], None],
-        own_addresses: Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address],
+        deliver: Callable[[bytes], object],
+        own_addresses: Iterable[IPAddress],
     ) -> None:
         self._me, self._path, self._sessions, self._resolver = me, path, sessions, resolver
         self._policy, self._deliver = policy, deliver
         self._routers: dict[int, bytes] = {address.version: address.packed for address in own_addresses}
         self._pending = PendingPackets()
-        self._wanted: dict[NodeID, set[bytes]] = {}  # peers being connected → addresses that wait for them
+        self._wanted: dict[NodeID, set[IPAddress]] = {}  # peers being connected → addresses that wait for them
         self._sendable: set[NodeID] = set()
         self.identities: dict[NodeID, Identity] = {}
         self.routes: dict[Prefix, NodeID] = {}
@@ -83,8 +92,11 @@ class Overlay:
         if addresses is None:
             self.counters["inner_malformed"] += 1
             return
-        self._pending.add(addresses[1], packet)
-        self._resolver.resolve(addresses[1], now)
+        address = ipaddress.ip_address(addresses[1])
+        self._pending.add(address, packet)
+        answer = self._resolver.resolve(address, now)
+        if answer is not None:
+            self.on_resolved(address, answer.nodes, now)
 
     def on_no_key(self, peer: NodeID, packet: bytes, now: Now) -> None:
         """The peer is known, but there is no key to send under at this moment."""
@@ -93,7 +105,7 @@ class Overlay:
 
     # -- the Switch says
 
-    def on_resolved(self, address: bytes, holders: list[NodeID], now: Now) -> None:
+    def on_resolved(self, address: IPAddress, holders: Iterable[NodeID], now: Now) -> None:
         """The Switch named who attached with a certificate for the address; nobody, when the list is empty."""
         candidates = [node for node in holders if node != self._me]
         if not candidates:
@@ -110,6 +122,15 @@ class Overlay:
             self.on_send_ready(peer)
 
     # -- sessions say
+
+    def on_receive_key(self, peer: NodeID, identity: Identity) -> None:
+        """Packets of a proved peer are about to come: its certificate says from which inner sources."""
+        self._path.add_peer(peer, identity.prefixes)
+
+    def on_receive_key_retired(self, peer: NodeID) -> None:
+        """A candidate may have come to nothing: no session, so nothing is kept of the peer."""
+        if peer not in self.identities:
+            self._path.remove_peer(peer)
 
     def on_session_up(self, peer: NodeID, identity: Identity) -> None:
         """A session proved the peer's identity: its prefixes become routes."""
@@ -165,7 +186,7 @@ class Overlay:
                 self._wanted[peer].discard(address)
                 self._refuse(address, "address_not_proven")
 
-    def _refuse(self, address: bytes, reason: str) -> None:
+    def _refuse(self, address: IPAddress, reason: str) -> None:
         self.counters[reason] += 1
         for packet in self._pending.take(address):
             self._answer(packet)

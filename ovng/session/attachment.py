@@ -121,9 +121,9 @@ class AttachClient:
             case Grant():
                 self._granted(attempt, message, now)
             case Crl():
-                self._env.take_crl(message.der)
+                attempt.take_crl(message, now)
             case Ping():
-                attempt.send(Pong(message.token))
+                attempt.answer_ping(message)
             case Close():
                 reason = f"peer_{message.reason.name.lower()}"
                 raise AttemptFailed(reason, message.text, lasting=True)
@@ -180,7 +180,7 @@ class AttachServer:
     def advance(self, attempt: Attempt, now: Now) -> None:
         """See `Owner`."""
         for message in attempt.messages():
-            self._take(attempt, message)
+            self._take(attempt, message, now)
         ref = (attempt.peer, attempt.id)
         if ref in self._granted and attempt.stream.all_acked:
             if self._granted[ref]:
@@ -213,9 +213,10 @@ class AttachServer:
         """The node told of a newer CRL than ours and is about to send it."""
         return attempt.peer_ready is not None and attempt.peer_ready.crl_number > self._env.trust.crl_number
 
-    def _take(self, attempt: Attempt, message: Inner) -> None:
+    def _take(self, attempt: Attempt, message: Inner, now: Now) -> None:
         match message:
             case Ready():
+                self._table.settle(attempt)
                 attempt.send_ready(Terms(attempt.id, 0, 0))
                 attempt.agreement()
                 _send_newer_crl(self._env, attempt)
@@ -229,9 +230,9 @@ class AttachServer:
                 master = secrets.report_master
                 self._env.emit(AttachRequested(ref, attempt.identity, message, attempt.context, master))
             case Crl():
-                self._env.take_crl(message.der)
+                attempt.take_crl(message, now)
             case Ping():
-                attempt.send(Pong(message.token))
+                attempt.answer_ping(message)
             case Close():
                 raise AttemptFailed(f"peer_{message.reason.name.lower()}", message.text)
             case Grant() | Pong():

@@ -24,17 +24,29 @@ from typing import NamedTuple, Protocol
 from ovng.clock import Now
 from ovng.errors import IdentityError, Malformed
 from ovng.ids import NodeID
-from ovng.limits import ATTEMPT_DEADLINE, ATTEMPT_STALL, RTO_INITIAL, RTO_JITTER, RTO_MAX
+from ovng.limits import (
+    ATTEMPT_DEADLINE,
+    ATTEMPT_STALL,
+    INNER_MESSAGE_MAX,
+    RTO_INITIAL,
+    RTO_JITTER,
+    RTO_MAX,
+    STREAM_BUFFER,
+)
 from ovng.pki.identity import Identity, Kind
+from ovng.session.admission import TokenBucket
 from ovng.session.backoff import jittered
 from ovng.session.environment import Environment
 from ovng.session.keys import KeyContext, Secrets, agree_cipher
 from ovng.session.reliable import ReliableStream
 from ovng.session.tls import ChannelBroken, TlsChannel
 from ovng.wire.control import Hello, Stream, StreamPart
-from ovng.wire.inner import RANDOM_SIZE, Close, CloseReason, Inner, Purpose, Ready, parse_inner
+from ovng.wire.inner import RANDOM_SIZE, Close, CloseReason, Crl, Inner, Ping, Pong, Purpose, Ready, parse_inner
 
 LINGER_SECONDS = 5.0
+PONG_BACKLOG = 8_192  # a peer that takes no answers gets none
+BACKLOG_MAX = STREAM_BUFFER + 4 * INNER_MESSAGE_MAX
+CRLS_BURST, CRLS_PER_SECOND = 3, 0.1  # each is put to the proof, which costs a handshake
 COOKIE_CHANGE_INTERVAL = 1.0  # a forged COOKIE must not make us resend the window at will
 
 
@@ -105,6 +117,7 @@ class Attempt:
         self._progress = now.mono
         self._cookie_changed = now.mono
         self._patience = patience
+        self._crls = TokenBucket(CRLS_PER_SECOND, CRLS_BURST, now.mono)
         self._until: float | None = None  # of lingering
         self._until_acked = False
 
@@ -157,6 +170,7 @@ class Attempt:
         if self._hello_tries == 1:
             self.stream.rtt.sample(now.mono - self._hello_sent)
         self.cookie, self._hello_due, self._progress = cookie, None, now.mono
+        self._patience = ATTEMPT_DEADLINE
         self._channel = TlsChannel(self._env.trust.client_context(), server_side=False)
         try:
             self._channel.start()
@@ -174,6 +188,7 @@ class Attempt:
         except ChannelBroken as broken:
             raise _failure(broken) from None
         self._prove(now)
+        self._check_backlog()
 
     # -- Messages
 
@@ -204,6 +219,21 @@ class Attempt:
         except ChannelBroken as broken:
             raise _failure(broken) from None
         self._collect()
+        self._check_backlog()
+
+    def answer_ping(self, ping: Ping) -> None:
+        """PONG, unless the peer does not take its answers. Raises AttemptFailed."""
+        if self.stream.backlog < PONG_BACKLOG:
+            self.send(Pong(ping.token))
+        else:
+            self._env.counters["ping_dropped"] += 1
+
+    def take_crl(self, crl: Crl, now: Now) -> None:
+        """A CRL that the peer passes on; it may do so now and then."""
+        if self._crls.take(now.mono):
+            self._env.take_crl(crl.der)
+        else:
+            self._env.counters["crl_too_often"] += 1
 
     def send_ready(self, terms: Terms) -> None:
         """Our READY: the initiator's goes by itself, the responder's owner calls this. Raises AttemptFailed."""
@@ -296,6 +326,10 @@ class Attempt:
         if self._channel is not None:
             self.stream.write(self._channel.take())
 
+    def _check_backlog(self) -> None:
+        if self.stream.backlog > BACKLOG_MAX:
+            raise AttemptFailed("backlog")
+
     def _prove(self, now: Now) -> None:
         """As soon as TLS is done: who is there? The initiator then sends its READY."""
         if self._channel is None or not self._channel.handshake_done or self.identity is not None:
@@ -331,4 +365,5 @@ class Attempt:
 
 
 def _failure(broken: ChannelBroken) -> AttemptFailed:
-    return AttemptFailed(broken.reason, broken.detail, lasting=broken.lasting)
+    close = CloseReason.PROTOCOL_ERROR if broken.misuse else None
+    return AttemptFailed(broken.reason, broken.detail, close=close, lasting=broken.lasting)

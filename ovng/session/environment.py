@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from ovng.errors import Malformed
 from ovng.ids import NodeID
 from ovng.pki.identity import Kind
 from ovng.pki.trust import Trust
@@ -50,12 +49,7 @@ class Environment:
 
     def take_crl(self, der: bytes) -> None:
         """A proved peer passed on a CRL: put it to the proof, and tell if it is news."""
-        try:
-            taken = self.trust.offer_crl(der)
-        except Malformed as error:
-            self.counters[error.reason] += 1
-            return
-        if taken:
+        if self.trust.offer_crl(der):
             self.crl_changed = True
             self.emit(CrlChanged(self.trust.crl_number, der))
         else:

@@ -17,13 +17,17 @@ AttemptRef = tuple[NodeID, int]
 
 @dataclass(frozen=True, slots=True)
 class InstallReceive:
-    """Packets from `peer` under `key_id` open with this: `cipher` (PROTOCOL 2), `key` 32 bytes, `iv` 12 bytes."""
+    """Packets from `peer` under `key_id` open with this: `cipher` (PROTOCOL 2), `key` 32 bytes, `iv` 12 bytes.
+
+    `identity` is proved: it says which inner sources the peer may use. It comes ahead of `SessionUp`, whose first
+    packets it must be able to open."""
 
     peer: NodeID
     key_id: int
     cipher: int
     key: bytes = field(repr=False)
     iv: bytes = field(repr=False)
+    identity: Identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,8 @@ class Generation:
         )
 
     def install_receive(self) -> InstallReceive:
-        return InstallReceive(self.identity.id, self.receive_id, self.cipher, self.receive.key, self.receive.iv)
+        key, iv = self.receive.key, self.receive.iv
+        return InstallReceive(self.identity.id, self.receive_id, self.cipher, key, iv, self.identity)
 
     def install_send(self) -> InstallSend:
         return InstallSend(self.identity.id, self.send_id, self.cipher, self.send.key, self.send.iv)

@@ -7,6 +7,7 @@ attempt, and strangers are made to pay first: a cookie, then limits, then a TLS 
 
 from __future__ import annotations
 
+import hmac
 from collections import Counter
 from collections.abc import Callable
 
@@ -122,7 +123,7 @@ class SessionManager:
         attempt = self._table.find(src, stream.attempt, initiator=False)
         if attempt is None:
             attempt = self._begin_untrusted(src, stream, context, now)
-        elif (stream.cookie, context) != (attempt.cookie, attempt.context):
+        elif context != attempt.context or not hmac.compare_digest(stream.cookie, attempt.cookie):
             if not self._check_cookie(src, stream, context, now):
                 return
             attempt.cookie, attempt.context = stream.cookie, context
@@ -282,9 +283,10 @@ class SessionManager:
             self._peer(peer_id).handle_timer(now)
         self._finish(now)
 
-    def sessions(self) -> list[SessionInfo]:
-        """All sessions, for status."""
-        return [peer.session.info(self._now_boot) for peer in self._peers.values() if peer.session is not None]
+    def sessions(self, now: Now | None = None) -> list[SessionInfo]:
+        """All sessions, for status; ages as of `now`, or of the last call of any other verb."""
+        boot = self._now_boot if now is None else now.boot
+        return [peer.session.info(boot) for peer in self._peers.values() if peer.session is not None]
 
     # -- Inside
 

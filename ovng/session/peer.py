@@ -13,8 +13,8 @@ Rules (PROTOCOL 4)
 * Whatever settles last is the session; what it replaces goes on receiving for 60 s. Those begin, at the client, when
   the server is known to have settled too (PONG, or a packet under the new keys): were the link to fail in between, each
   end would otherwise seal under keys that the other has forgotten.
-* Silence ends nothing. Handshakes that fail are tried again after a backoff as long as there is a session; without
-  one, until the first 60 s are over (`ConnectFailed`).
+* Silence ends nothing. Handshakes that fail are tried again after a backoff as long as the session has keys; without,
+  until 60 s are over, and again when somebody has packets. `ConnectFailed` says so where there is no session.
 """
 
 from __future__ import annotations
@@ -242,10 +242,6 @@ class Peer:
         if self.incoming is not None and self.incoming.alive(now):
             return
         key_id = self._keys.reserve()
-        if key_id is None:
-            self._env.counters["key_ids_exhausted"] += 1
-            self._not_before = now.mono + self._backoff.next()
-            return
         attempt_id = self._env.new_id()
         if self.session is not None:
             terms = Terms(self.session.id, self.session.generation.number + 1, key_id)
@@ -260,11 +256,11 @@ class Peer:
         self.own = None
         self._release(attempt)
         self._not_before = now.mono + self._backoff.next()
-        if self.session is not None or self._wanted_since is None:
+        if self._wanted_since is None or (self.session is not None and self.session.has_keys):
             return
         if failure.lasting or now.mono >= self._wanted_since + ATTEMPT_DEADLINE or self._probing:
             self._wanted_since = None
-            if not self._probing:
+            if not self._probing and self.session is None:
                 self._env.emit(ConnectFailed(self.id, failure.reason, failure.detail))
 
     def _drop_own(self, now: Now) -> None:
@@ -293,8 +289,6 @@ class Peer:
     def _answer(self, attempt: Attempt, ready: Ready, now: Now) -> None:
         """The client's READY is here: ours decides on session and generation."""
         key_id = self._keys.reserve()
-        if key_id is None:
-            raise AttemptFailed("key_ids_exhausted", close=CloseReason.PROTOCOL_ERROR)
         session = self.session
         if session is not None and ready.session_id == session.id and ready.generation > session.generation.number:
             terms = Terms(session.id, ready.generation, key_id)
@@ -306,6 +300,7 @@ class Peer:
         except AttemptFailed:
             self._keys.release(key_id)
             raise
+        self._table.settle(attempt)
         self._install(candidate)
         self._candidate = candidate
 
@@ -323,9 +318,9 @@ class Peer:
             case Close():
                 self._closed(attempt, message, now)
             case Crl():
-                self._env.take_crl(message.der)
+                attempt.take_crl(message, now)
             case Ping():
-                attempt.send(Pong(message.token))
+                attempt.answer_ping(message)
             case Pong():
                 self._take_pong(attempt, message, now)
             case Attach() | Grant():
@@ -380,7 +375,6 @@ class Peer:
         )
         self._wanted_since, self._not_before, self._probing = None, 0.0, False
         self._backoff.reset()
-        env.emit(generation.install_send())
         env.emit(
             SessionUp(
                 peer=self.id,
@@ -393,6 +387,7 @@ class Peer:
                 handshake_seconds=generation.handshake_seconds,
             )
         )
+        env.emit(generation.install_send())
         self.pass_crl(now)
         if channel is None:
             self.rekey(now)
@@ -415,7 +410,6 @@ class Peer:
         self._drop_incoming(now)
         if channel is not None:
             channel.established = True
-            self._table.settle(channel)
         return channel
 
     def _confirmed(self, now: Now) -> None:
@@ -423,8 +417,9 @@ class Peer:
         self._keys.hasten(now.boot + OLD_KEY_RECEIVES)
 
     def _keys_die(self, session: Session, now: Now) -> None:
-        """They are as old as keys may get. The session stays, and is rekeyed when its peer is back."""
+        """They are as old as keys may get. The session stays, and is rekeyed when somebody has packets again."""
         session.has_keys = False
+        self._wanted_since = None  # an attempt under way goes on
         self._remove_key(session.generation.receive_id)
         self._env.emit(RetireSend(self.id))
         self._env.counters["keys_died"] += 1

@@ -21,15 +21,14 @@ class ReceiveKeys:
         self._installed: set[int] = set()
         self._retiring: dict[int, float] = {}
 
-    def reserve(self) -> int | None:
-        """An unused key ID; None when all 256 are in use."""
-        for offset in range(256):
-            key_id = (self._next + offset) % 256
-            if key_id not in self._reserved and key_id not in self._installed:
-                self._next = (key_id + 1) % 256
-                self._reserved.add(key_id)
-                return key_id
-        return None
+    def reserve(self) -> int:
+        """An unused key ID. There always is one: a few are in use at a time."""
+        while self._next in self._reserved or self._next in self._installed:
+            self._next = (self._next + 1) % 256
+        key_id = self._next
+        self._next = (key_id + 1) % 256
+        self._reserved.add(key_id)
+        return key_id
 
     def release(self, key_id: int) -> None:
         """A reserved one was not needed. Installed ones stay."""

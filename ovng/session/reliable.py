@@ -157,9 +157,9 @@ class ReliableStream:
         return self.rtt.srtt
 
     @property
-    def heard(self) -> bool:
-        """Something of the peer's stream has arrived."""
-        return self._cumulative > 0 or bool(self._arrived)
+    def backlog(self) -> int:
+        """Bytes written that the peer has not acknowledged."""
+        return self.written - self.acked
 
     # -- Receiving
 

@@ -44,10 +44,11 @@ class ChannelBroken(Exception):
     """This TLS connection is over. `reason` is a counter's name; `detail` is OpenSSL's word for it, for people.
 
     `lasting`: the certificates do not suit each other, so that another try with the same ones will end the same.
+    `misuse`: TLS works, what the peer says through it does not.
     """
 
-    def __init__(self, reason: str, detail: str = "", *, lasting: bool = False) -> None:
-        self.reason, self.detail, self.lasting = reason, detail, lasting
+    def __init__(self, reason: str, detail: str = "", *, lasting: bool = False, misuse: bool = False) -> None:
+        self.reason, self.detail, self.lasting, self.misuse = reason, detail, lasting, misuse
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
 
@@ -131,7 +132,7 @@ class TlsChannel:
         except ssl.SSLError as error:
             self._break(_explain(error))
         except Malformed as error:
-            self._break(ChannelBroken(error.reason))
+            raise ChannelBroken(error.reason, misuse=True) from None  # a CLOSE can still be sent
         if self._outgoing.pending > _OUTGOING_MAX:
             self._break(ChannelBroken("tls_outgoing"))
 

@@ -71,11 +71,6 @@ class Stream:
     part: StreamPart
     cookie: bytes | None = field(default=None, repr=False)
 
-    @property
-    def from_initiator(self) -> bool:
-        """True for STREAM_I."""
-        return self.cookie is not None
-
     def pack(self) -> bytes:
         kind = ControlKind.STREAM_R if self.cookie is None else ControlKind.STREAM_I
         writer = Writer().u8(kind).u64(self.attempt).put(self.cookie or b"")

@@ -15,7 +15,7 @@ from tests.sim.network import CALM, LOSS_30, LOSS_50, ROUGH, Weather
 ADDRESS = ipaddress.ip_address("10.77.0.2")
 
 
-def pair(seed: int = 1, weather: Weather = CALM) -> tuple[World, Host, Host]:  # type: ignore[name-defined]
+def pair(seed: int = 1, weather: Weather = CALM) -> tuple[World, Host, Host]:
     world = World(seed, weather)
     truck = world.host(TRUCK, HOME, "10.77.0.1/32", serial=7)
     office = world.host(OFFICE, THIRD, "10.77.0.2/32", "192.168.8.0/24", serial=8)
@@ -24,7 +24,7 @@ def pair(seed: int = 1, weather: Weather = CALM) -> tuple[World, Host, Host]:  #
     return world, truck, office
 
 
-def at_switch(world: World, host: Host) -> bytes | None:  # type: ignore[name-defined]
+def at_switch(world: World, host: Host) -> bytes | None:
     """The locator the Switch would send to, when it is confirmed."""
     state = world.table.locators(host.id)
     if state is None or state[1] == -1 or state[3]:

@@ -9,7 +9,7 @@ import pytest
 from ovng.ids import Locator
 from ovng.session.events import Attached, AttachFailed, AttachRequested, AttachSettled
 from ovng.wire.header import Header, PacketType
-from ovng.wire.inner import Attach, Grant, GrantStatus
+from ovng.wire.inner import Attach, Close, CloseReason, Grant, GrantStatus, Inner, Ping, Pong
 from tests.pki_fixture import Network as Ca
 from tests.sim.harness import Host, World
 from tests.sim.network import CALM, LOSS_30, LOSS_50, ROUGH, Weather
@@ -206,3 +206,91 @@ def test_many_nodes_at_once_over_loss(ca: Ca, seed: int) -> None:
         attach(node)
     assert world.run(60, lambda: all(attached(node) for node in nodes))
     assert world.run(30, lambda: {event.node_id for event in switch.settled()} == {node.id for node in nodes})
+
+
+def test_another_request_in_the_middle_begins_again(ca: Ca) -> None:
+    world, switch, (node,) = network_of(ca)
+    attach(node)
+    world.run(0.07)
+    other = Attach(2, 9, 0xABCD, 30)
+    attach(node, other)
+    assert world.run(5, lambda: bool(attached(node)))
+    world.run(5)
+    assert len(attached(node)) == 1
+    assert [event.request for event in switch.events if isinstance(event, AttachRequested)][-1] == other
+    assert len(switch.settled()) == 1
+
+
+def test_shutdown_and_new_certificate_in_the_middle(ca: Ca) -> None:
+    world, switch, (node, leaving) = network_of(ca, nodes=2)
+    attach(node)
+    attach(leaving)
+    world.run(0.07)
+    leaving.manager.shutdown(world.now)
+    leaving.drain()
+    renewed = ca.renew(node.member)
+    node.manager.replace_trust(renewed.trust, world.now)
+    node.drain()
+    assert world.run(5, lambda: bool(switch.settled()))
+    world.run(70)
+    assert [event.node_id for event in switch.settled()] == [node.id]
+    last = next(event for event in reversed(switch.events) if isinstance(event, AttachRequested))
+    assert last.identity.serial == renewed.identity.serial
+    assert not attached(leaving) and len(switch.manager._table) == 0
+
+
+def test_revoked_between_request_and_grant() -> None:
+    ca = Ca()
+    world, switch, (node,) = network_of(ca)
+    switch.grants = lambda request: None
+    attach(node)
+    assert world.run(5, lambda: bool(switch.all(AttachRequested)))
+    assert switch.member.trust.offer_crl(ca.revoke(node.member))
+    switch.manager.revocation_changed(world.now)
+    switch.drain()
+    world.run(0.5)
+    assert failures(node)[0].reason == "peer_revoked"
+    assert not switch.settled()
+
+
+@pytest.mark.parametrize(
+    ("end", "message", "reason"),
+    [
+        ("switch", Pong(1), "not_a_grant"),
+        ("switch", START, "not_a_grant"),
+        ("node", Pong(1), "not_a_request"),
+        ("node", START, "attach_twice"),
+        ("node", Close(CloseReason.SHUTDOWN), "peer_shutdown"),
+        ("switch", Close(CloseReason.SUPERSEDED), "peer_superseded"),
+    ],
+)
+def test_what_has_no_place_in_an_attachment(ca: Ca, end: str, message: Inner, reason: str) -> None:
+    world, switch, (node,) = network_of(ca)
+    switch.grants = lambda request: None
+    attach(node)
+    assert world.run(5, lambda: bool(switch.all(AttachRequested)))
+    world.run(0.1)
+    client, server = node.manager._attach_client._attempt, switch.manager._attach_server._attempts[node.id]
+    assert client is not None
+    (client if end == "node" else server).send(message)
+    for host in (node, switch):
+        host.manager.retry_now(world.now)
+        host.drain()
+    world.run(0.5)
+    assert (switch if end == "node" else node).manager.counters[reason] == 1
+
+
+def test_ping_is_answered_during_an_attachment(ca: Ca) -> None:
+    world, switch, (node,) = network_of(ca)
+    requests: list[AttachRequested] = []
+    switch.grants = requests.append
+    attach(node)
+    assert world.run(5, lambda: bool(requests))
+    world.run(0.1)
+    client = node.manager._attach_client._attempt
+    assert client is not None
+    client.send(Ping(5))  # PONG is none of what a node expects here: it shows that the Switch has answered
+    node.manager.retry_now(world.now)
+    node.drain()
+    world.run(0.5)
+    assert node.manager.counters["not_a_grant"] == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ovng.limits import OLD_KEY_RECEIVES
-from ovng.session.events import RetireSend
+from ovng.session.events import ConnectFailed, RetireSend
 from ovng.wire.header import Header, PacketType
 from tests.pki_fixture import Member, Network
 from tests.pki_fixture import Network as Ca
@@ -192,8 +192,16 @@ def test_keys_die_at_three_times_the_rekey_time(ca: Ca) -> None:
         assert len(host.all(RetireSend)) == 1
         assert not host.manager.sessions()[0].has_keys
         assert not host.downs(), "silence does not end a session"
+    world.run(300)
+    sent = world.network.counters["sent"]
+    world.run(300)
+    assert world.network.counters["sent"] == sent, "a peer that is gone is not called for ever"
+    assert not low.send(high, b"are you back?")
+    world.run(200)
+    assert not low.all(ConnectFailed), "nor is it given up"
     world.network.down.clear()
-    assert world.run(70, lambda: connected(low, high))
+    assert not high.send(low, b"I am")
+    assert world.run(5, lambda: connected(low, high))
     assert low.manager.sessions()[0].session_id == session
     assert generation(low) >= 1
     talk(world, low, high)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ovng.ids import NodeID
 from ovng.limits import ATTEMPTS_PENDING
+from ovng.session.attempt import Attempt
+from ovng.session.attempts import LINGERING_MAX, OVER_MAX
 from ovng.session.manager import SessionManager
 from ovng.wire.control import Control, Cookie, Hello, Stream, StreamPart, parse_control
 from ovng.wire.header import Header, PacketType
+from ovng.wire.inner import Attach, Crl, Inner, Ping, Purpose, Ready
 from tests.pki_fixture import Network as Ca
 from tests.sim.harness import HEADER_SIZE, Host, World, connected, talk
 from tests.sim.network import CALM, Weather
@@ -298,3 +302,162 @@ def test_no_secret_in_any_repr(ca: Ca) -> None:
     text = repr([node.events, switch.events, node.manager.sessions(), peer.manager._peers[node.id].session])
     for secret in secrets:
         assert repr(secret)[2:-1] not in text and secret.hex() not in text
+
+
+# -- Peers with a good certificate and bad manners
+
+
+def session_of(ca: Ca) -> tuple[World, Host, Host]:
+    world = World()
+    low, high = (world.add(member) for member in ca.pair())
+    low.connect(high)
+    assert world.run(5, lambda: connected(low, high))
+    world.run(1)
+    return world, low, high
+
+
+def test_a_peer_that_takes_no_answers_gets_none(ca: Ca) -> None:
+    """PINGs without end, and no acknowledgement of any PONG: what waits for it is bounded."""
+    world, low, high = session_of(ca)
+    channel = low.manager._peers[high.id].session.channel  # type: ignore[union-attr]
+    assert channel is not None
+
+    def deaf(header: Header, datagram: bytes) -> bool:
+        return header.src == high.id and len(datagram) > HEADER_SIZE + 25  # its PONGs; pure acknowledgements pass
+
+    world.drop = deaf
+    for number in range(5_000):
+        channel.send(Ping(number))
+        if number % 200 == 0:
+            low.manager.retry_now(world.now)
+            low.drain()
+            world.run(0.2)
+    assert high.manager.counters["ping_dropped"] > 1_000
+    answering = high.manager._peers[low.id].session.channel  # type: ignore[union-attr]
+    assert answering is not None and answering.stream.backlog < 10_000
+
+
+def test_crls_are_put_to_the_proof_now_and_then_only(ca: Ca) -> None:
+    world, low, high = session_of(ca)
+    channel = low.manager._peers[high.id].session.channel  # type: ignore[union-attr]
+    assert channel is not None
+    forged = Ca()
+    for _ in range(20):
+        channel.send(Crl(forged.revoke()))
+    low.manager.retry_now(world.now)
+    low.drain()
+    world.run(2)
+    assert high.manager.counters["crl_not_taken"] == 3
+    assert high.manager.counters["crl_too_often"] == 17
+    assert connected(low, high) and high.member.trust.crl_number == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (b"\x06\x00\x01x", "truncated"),  # PING too short
+        (b"\x03\xff\xff", "inner_length"),
+        (Attach(1, 0, 0, 25).pack(), "not_an_attachment"),
+        (Ready(Purpose.SESSION, NodeID(1), NodeID(2), 0, 0, 0, 3, bytes(32), 0, 1).pack(), "ready_twice"),
+    ],
+)
+def test_breaking_the_protocol_inside_tls_ends_the_session(ca: Ca, message: bytes, reason: str) -> None:
+    world, low, high = session_of(ca)
+    channel = low.manager._peers[high.id].session.channel  # type: ignore[union-attr]
+    assert channel is not None
+    channel.channel.send(message)
+    low.manager.retry_now(world.now)
+    low.drain()
+    world.run(1)
+    assert [down.reason for down in high.downs()] == [reason]
+    assert [down.reason for down in low.downs()] == ["peer_protocol_error"]
+    for host in (low, high):
+        assert not host.data.receive and not host.data.send and not host.manager.sessions()
+
+
+def test_unknown_messages_inside_tls_are_skipped(ca: Ca) -> None:
+    world, low, high = session_of(ca)
+    channel = low.manager._peers[high.id].session.channel  # type: ignore[union-attr]
+    assert channel is not None
+    channel.channel.send(b"\x63\x00\x05hello" + Ping(3).pack())
+    low.manager.retry_now(world.now)
+    low.drain()
+    world.run(1)
+    assert high.manager.counters["inner_unknown"] == 1
+    assert connected(low, high)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"sender": NodeID(77)}, "ready_ids"),
+        ({"receiver": NodeID(77)}, "ready_ids"),
+        ({"purpose": Purpose.ATTACHMENT}, "ready_purpose"),
+        ({"ciphers": 0}, "no_common_cipher"),
+    ],
+)
+def test_ready_that_does_not_fit_is_no_session(
+    ca: Ca, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], reason: str
+) -> None:
+    world = World()
+    low, high = (world.add(member) for member in ca.pair())
+    true_send = Attempt.send
+
+    def send(attempt: Attempt, message: Inner) -> None:
+        lying = isinstance(message, Ready) and attempt._env.me == low.id
+        true_send(attempt, replace(message, **changes) if lying else message)
+
+    monkeypatch.setattr(Attempt, "send", send)
+    low.connect(high)
+    world.run(5)
+    assert high.manager.counters[reason] >= 1
+    for host in (low, high):
+        assert not host.data.receive and not host.data.send and not host.manager.sessions()
+
+
+def test_server_may_not_choose_session_or_generation(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    low, high = (world.add(member) for member in ca.pair())
+    true_send = Attempt.send
+
+    def send(attempt: Attempt, message: Inner) -> None:
+        if isinstance(message, Ready) and attempt._env.me == high.id:
+            message = replace(message, generation=5)
+        true_send(attempt, message)
+
+    monkeypatch.setattr(Attempt, "send", send)
+    low.connect(high)
+    world.run(5)
+    assert low.manager.counters["ready_terms"] >= 1
+    assert not low.data.receive and not low.data.send
+    assert not high.data.send
+
+
+def test_nothing_is_heard_ahead_of_ready(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    low, high = (world.add(member) for member in ca.pair())
+    true_send = Attempt.send
+
+    def send(attempt: Attempt, message: Inner) -> None:
+        if isinstance(message, Ready) and attempt._env.me == low.id:
+            true_send(attempt, Crl(b"not yet"))
+        true_send(attempt, message)
+
+    monkeypatch.setattr(Attempt, "send", send)
+    low.connect(high)
+    world.run(5)
+    assert high.manager.counters["not_ready"] >= 1 and not high.manager.counters["crl_not_taken"]
+    assert not high.manager.sessions() and not high.data.receive
+
+
+def test_memory_of_what_is_over_is_bounded(ca: Ca) -> None:
+    world = World()
+    host = world.add(ca.node())
+    for number in range(1, OVER_MAX + 500):
+        if number % 150 == 0:
+            world.run(1)
+        begin(host, number, NodeID(number), piece=b"nonsense")
+        assert attempts(host) <= LINGERING_MAX + 1
+    assert len(host.manager._table._over) <= OVER_MAX
+    world.run(10)
+    assert attempts(host) == 0 and not host.manager._peers

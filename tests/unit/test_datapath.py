@@ -476,6 +476,25 @@ def test_limits_of_a_generation(rig: Rig, bound: dict[str, int]) -> None:
     assert opened(rig.left(), key=KEY[::-1]) == (1, OUT)
 
 
+def test_a_limit_is_told_even_if_the_ring_was_full() -> None:
+    rig = Rig(ring_bytes=64)
+    try:
+        rig.know_peer()
+        rig.path.add_route(ipaddress.ip_network("10.77.0.3/32"), OTHER)
+        rig.path.install_send(PEER, 7, AES, KEY, IV, soft_packets=0)
+        bare = Packet(b"", protocol=UDP, destination="10.77.0.3").build()  # 8 + 8 + 28 of the ring's 64 bytes
+        rig.send(bare)
+        until(lambda: rig.path.stats()["tun_reads"] == 1)
+        rig.send(OUT)
+        rig.left()
+        assert rig.drops("event_ring_full") == 1
+        assert rig.path.events() == [("no_key", OTHER, bare)]
+        rig.send(OUT)
+        rig.expect(("soft_limit", PEER, 7))
+    finally:
+        rig.close()
+
+
 def test_retired_sending_key_makes_packets_wait(ready: Rig) -> None:
     assert ready.path.retire_send(PEER)
     assert not ready.path.retire_send(PEER)

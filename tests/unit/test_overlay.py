@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from ovng.clock import Now
-from ovng.ids import NodeID, Prefix
-from ovng.node.overlay import Overlay
+from ovng.ids import IPAddress, NodeID, Prefix
+from ovng.node.overlay import Holders, Overlay
 from ovng.node.policy import RoutePolicy
 from ovng.pki.identity import Identity
 from tests.unit.test_node_icmp import packet4
@@ -19,7 +20,7 @@ POLICY = RoutePolicy(
     own=[ipaddress.ip_network("10.77.0.2/32")],
     accept=[ipaddress.ip_network("192.168.0.0/16")],
 )
-TRUCK_ADDRESS = ipaddress.ip_address("10.77.0.9").packed
+TRUCK_ADDRESS = ipaddress.ip_address("10.77.0.9")
 
 
 class World:
@@ -27,7 +28,8 @@ class World:
 
     def __init__(self) -> None:
         self.connects: list[NodeID] = []
-        self.asked: list[bytes] = []
+        self.asked: list[IPAddress] = []
+        self.known: Holders | None = None
         self.injected: list[bytes] = []
         self.delivered: list[bytes] = []
         self.routes: dict[Prefix, NodeID] = {}
@@ -39,24 +41,31 @@ class World:
     def connect(self, peer: NodeID, now: Now) -> None:
         self.connects.append(peer)
 
-    def resolve(self, address: bytes, now: Now) -> None:
+    def resolve(self, address: IPAddress, now: Now) -> Holders | None:
         self.asked.append(address)
+        return self.known
 
     def add_peer(self, peer: NodeID, prefixes: Iterable[Prefix]) -> None:
         self.peers[peer] = list(prefixes)
 
-    def remove_peer(self, peer: NodeID) -> None:
-        self.peers.pop(peer, None)
+    def remove_peer(self, peer: NodeID) -> bool:
+        return self.peers.pop(peer, None) is not None
 
     def add_route(self, prefix: Prefix, peer: NodeID) -> None:
         self.routes[prefix] = peer
 
-    def remove_route(self, prefix: Prefix, peer: NodeID) -> None:
-        del self.routes[prefix]
+    def remove_route(self, prefix: Prefix, peer: NodeID) -> bool:
+        return self.routes.pop(prefix, None) is not None
 
     def inject(self, packet: bytes) -> bool:
         self.injected.append(packet)
         return True
+
+
+class Answer(NamedTuple):
+    """What a resolver holds."""
+
+    nodes: tuple[NodeID, ...]
 
 
 def identity(node: NodeID, *prefixes: str) -> Identity:
@@ -133,3 +142,21 @@ def test_our_own_address_never_starts_a_session_with_ourselves() -> None:
     world.overlay.on_no_route(packet4(), NOW)
     world.overlay.on_resolved(TRUCK_ADDRESS, [ME], NOW)
     assert not world.connects and len(world.delivered) == 1
+
+
+def test_a_candidate_that_came_to_nothing_leaves_nothing() -> None:
+    world = World()
+    world.overlay.on_receive_key(TRUCK, identity(TRUCK, "10.77.0.9/32"))
+    assert TRUCK in world.peers
+    world.overlay.on_receive_key_retired(TRUCK)
+    assert world.peers == {}
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32"))
+    world.overlay.on_receive_key_retired(TRUCK)  # the old generation of a session that lives
+    assert TRUCK in world.peers
+
+
+def test_an_answer_held_starts_the_session_at_once() -> None:
+    world = World()
+    world.known = Answer((TRUCK,))
+    world.overlay.on_no_route(packet4(), NOW)
+    assert world.connects == [TRUCK]

@@ -18,6 +18,7 @@ from ovng.wire.private import (
     Resolve,
     Resolved,
     ResolveStatus,
+    Route,
     RouteList,
     Routes,
     parse_private,
@@ -173,7 +174,8 @@ def test_lost_private_keys_are_said_under_the_report_keys(pair: Pair) -> None:
 def test_the_route_list_comes_in_pages(pair: Pair) -> None:
     gateway = FakeNode(NodeID(500), *(f"172.{16 + i // 250}.{i % 250}.0/24" for i in range(100)), seed=70)
     gateway.attach(pair.switch, THERE, pair.now)
-    routes, version = [], 0
+    routes: list[Route] = []
+    version = 0
     while True:
         page = pair.answer(Routes(1, len(routes)))
         assert isinstance(page, RouteList)

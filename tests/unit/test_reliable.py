@@ -206,7 +206,8 @@ def test_acknowledging_what_was_never_sent_has_no_effect(part: StreamPart) -> No
     stream = filled(3)
     with pytest.raises(Malformed, match="ack_of_unsent"):
         stream.receive(part, 0.1)
-    assert not stream.heard and stream.acked == 0 and stream.read() == b""
+    assert stream.acked == 0 and stream.backlog == stream.written and stream.read() == b""
+    assert all(part.cumulative == 0 for part in stream.parts_to_send(1.0)), "its piece was not taken either"
 
 
 def test_old_acknowledgements_are_harmless() -> None:

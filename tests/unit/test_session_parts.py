@@ -107,22 +107,34 @@ def test_key_ids_go_round_from_a_random_start() -> None:
 
 def test_a_key_id_in_use_is_never_given() -> None:
     keys = ReceiveKeys(bytes)
-    for key_id in range(256):
-        assert keys.reserve() == key_id
-        keys.install(key_id)
-    assert keys.reserve() is None
-    keys.retire(7, 100.0)
-    assert keys.reserve() is None, "it still receives"
-    assert keys.due(99.9) == [] and keys.due(100.0) == [7]
-    assert keys.reserve() == 7
+    in_use = []
+    for _ in range(3):
+        in_use.append(keys.reserve())
+        keys.install(in_use[-1])
+    for _ in range(600):
+        key_id = keys.reserve()
+        assert key_id not in in_use
+        keys.release(key_id)
+    keys.retire(1, 100.0)
+    assert keys.due(99.9) == []
+    assert 1 not in [keys.reserve() for _ in range(100)], "it still receives"
+    assert keys.due(100.0) == [1]
+    assert 1 in [keys.reserve() for _ in range(153)]
+
+
+def test_a_fifth_generation_takes_the_place_of_the_one_nearest_its_end() -> None:
+    keys = ReceiveKeys(bytes)
+    for key_id in range(4):
+        assert keys.install(keys.reserve()) == []
+        keys.retire(key_id, 100.0 - key_id)
+    assert keys.install(keys.reserve()) == [3]
+    assert keys.installed == [0, 1, 2, 4]
 
 
 def test_retiring() -> None:
     keys = ReceiveKeys(bytes)
     for _ in range(3):
-        key_id = keys.reserve()
-        assert key_id is not None
-        keys.install(key_id)
+        keys.install(keys.reserve())
     keys.retire(0, 50.0)
     keys.retire(1, 500.0)
     keys.retire(9, 1.0)  # never installed

@@ -1,0 +1,163 @@
+"""`ovng status`: what a running node or Switch does. The service answers the document; here it is only shown."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from ovng.cli.common import Parser, show_json
+from ovng.cli.render import bytes_text, columns, duration, printable
+from ovng.cli.target import add_target_argument, the_running_one
+from ovng.io.control import ask
+
+WATCH_SECONDS = 1.0
+_LOCATORS_SHOWN = 5
+_CLEAR_SCREEN = "\x1b[H\x1b[2J"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Parser]) -> None:
+    """Declare the verb."""
+    parser = subparsers.add_parser("status", description="Show what a running node or Switch does.")
+    parser.add_argument("--json", action="store_true", help="for scripts: one JSON document")
+    parser.add_argument("--watch", action="store_true", help="again every second, until interrupted")
+    add_target_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask and show. Raises SystemProblem when nothing answers."""
+    name = the_running_one(args.target)
+    while True:
+        status = ask(name, {"verb": "status"})
+        if args.watch:
+            print(json.dumps(status) if args.json else _CLEAR_SCREEN + "\n".join(lines(status)))
+            sys.stdout.flush()
+            signal.sigtimedwait((), WATCH_SECONDS)
+            continue
+        if args.json:
+            show_json(status)
+        else:
+            print("\n".join(lines(status)))
+        return 0
+
+
+def lines(status: dict[str, Any]) -> Iterator[str]:
+    """The human view. What is missing in the document is left out: the service may be of another version."""
+    for line in (
+        *_head(status),
+        *(_of_switch(status) if status.get("kind") == "switch" else _of_node(status)),
+        *_tail(status),
+    ):
+        yield printable(line)
+
+
+def _head(status: dict[str, Any]) -> Iterator[str]:
+    kind, name, node = status.get("kind", "node"), status.get("name", "-"), status.get("id", "-")
+    up = duration(status.get("uptime_seconds"))
+    yield f"{kind} {name}  {node}  network {status.get('network', '-')}  up {up}"
+
+
+def _of_node(status: dict[str, Any]) -> Iterator[str]:
+    switch = status.get("switch") or {}
+    state = "attached" if switch.get("attached") else "NOT ATTACHED"
+    yield f"switch {switch.get('id') or '-'}  {switch.get('locator') or '-'}  rtt {_ms(switch.get('rtt_ms'))}  {state}"
+    locators = status.get("locators") or []
+    if locators:
+        yield ""
+        yield from columns(
+            ("SEEN BY THE SWITCH AS", "SINCE", "GAP"),
+            [
+                (str(entry.get("locator", "-")), _when(entry.get("since")), _ms(entry.get("gap_ms")))
+                for entry in locators[-_LOCATORS_SHOWN:]
+            ],
+        )
+    peers = status.get("peers") or []
+    yield ""
+    yield from (
+        columns(
+            ("PEER", "SESSION", "AGE", "CIPHER", "GROUP", "RTT", "RECEIVED", "SENT", "PREFIXES"),
+            [
+                (
+                    str(peer.get("name") or peer.get("id", "-")),
+                    f"{peer.get('session', '-')}.{peer.get('generation', '-')}",
+                    duration(peer.get("age_seconds")),
+                    str(peer.get("cipher", "-")),
+                    str(peer.get("group", "-")),
+                    _ms(peer.get("rtt_ms")),
+                    bytes_text(peer.get("rx_bytes")),
+                    bytes_text(peer.get("tx_bytes")),
+                    ", ".join(map(str, peer.get("prefixes") or [])) or "-",
+                )
+                for peer in peers
+            ],
+        )
+        if peers
+        else iter(("no sessions",))
+    )
+    routes = status.get("routes") or {}
+    taken, refused = routes.get("taken") or [], routes.get("refused") or []
+    if taken or refused:
+        yield ""
+        yield from columns(
+            ("ROUTE", "VIA", ""),
+            [(str(entry.get("prefix")), str(entry.get("via")), "") for entry in taken]
+            + [
+                (str(entry.get("prefix")), str(entry.get("via")), f"refused: {entry.get('reason')}")
+                for entry in refused
+            ],
+        )
+
+
+def _of_switch(status: dict[str, Any]) -> Iterator[str]:
+    nodes, count = status.get("nodes") or [], status.get("node_count") or 0
+    yield f"{count} node{'' if count == 1 else 's'}{f', {len(nodes)} of them shown' if len(nodes) < count else ''}"
+    if nodes:
+        yield ""
+        yield from columns(
+            ("NODE", "LOCATOR", "STATE", "LEASE"),
+            [
+                (
+                    str(node.get("id")),
+                    str(node.get("active") or "-"),
+                    str(node.get("state", "-")),
+                    duration(node.get("lease_seconds")),
+                )
+                for node in nodes
+            ],
+        )
+
+
+def _tail(status: dict[str, Any]) -> Iterator[str]:
+    counters = {name: count for name, count in (status.get("counters") or {}).items() if count}
+    if counters:
+        yield ""
+        yield from columns(("COUNTER", ""), [(name, str(count)) for name, count in sorted(counters.items())])
+    offloads = status.get("offloads") or {}
+    certificate = status.get("certificate") or {}
+    yield ""
+    if offloads:
+        yield "offloads: " + ", ".join(f"{name} {_shown(value)}" for name, value in offloads.items())
+    if "days_left" in certificate:
+        yield f"certificate: {certificate['days_left']} days left"
+    for warning in status.get("warnings") or []:
+        yield f"warning: {warning}"
+
+
+def _shown(value: object) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
+
+
+def _when(wall: object) -> str:
+    """An instant in local time."""
+    try:
+        return datetime.fromtimestamp(float(str(wall))).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return "-"

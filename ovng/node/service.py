@@ -1,0 +1,437 @@
+"""A running node: TUN and data path, sessions with other nodes, the attachment to the Switch, and the routes between.
+
+Each sans-IO machine is told what happened; `_flush` then carries out what all of them decided, until none has anything
+left: their events become calls on each other and on the data path, their datagrams go to the Switch.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+from collections import Counter
+
+from ovng import limits
+from ovng.clock import Now
+from ovng.clock import now as read_clock
+from ovng.config.profile import NodeProfile
+from ovng.errors import ConfigError, Malformed, OvngError, Superseded
+from ovng.forwarding import clientevents as attachment
+from ovng.forwarding.client import AttachmentClient, ClientConfig
+from ovng.ids import Locator, NodeID, Prefix
+from ovng.io import notify
+from ovng.io.control import ControlServer, Message
+from ovng.io.credentials import read_profile, trust_of
+from ovng.io.datapath import NodeDataPath
+from ovng.io.driver import Driver
+from ovng.io.libcrypto import load_libcrypto, make_aead, preferred_ciphers
+from ovng.io.logs import escape
+from ovng.io.netlink import Watcher
+from ovng.node.announced import RoutePlan, plan_routes
+from ovng.node.overlay import Overlay
+from ovng.node.policy import RoutePolicy
+from ovng.node.status import node_status
+from ovng.node.switchlink import SwitchLink
+from ovng.node.tunnel import Tunnel
+from ovng.pki.trust import day
+from ovng.roaming.decision import decide
+from ovng.roaming.delta import compare
+from ovng.roaming.snapshot import LinkSnapshot
+from ovng.session import events as session
+from ovng.session.config import SessionConfig
+from ovng.session.manager import SessionManager
+from ovng.wire.header import PacketType, parse_header
+
+log = logging.getLogger(__name__)
+
+GOODBYE_SECONDS = 1.0
+
+
+class NodeService:
+    """One node from its profile. `run` serves until SIGTERM; raises OvngError when it cannot start or go on."""
+
+    def __init__(self, profile: NodeProfile, now: Now) -> None:
+        self.profile, self.started = profile, now
+        self.libcrypto = load_libcrypto(profile.libcrypto)
+        self.trust = trust_of(profile)
+        self.me: NodeID = self.trust.identity.id
+        self.tunnel = Tunnel(profile)
+        try:
+            self._build(now)
+        except BaseException:
+            self.tunnel.close()
+            raise
+
+    def _build(self, now: Now) -> None:
+        profile = self.profile
+        offloads = {key: getattr(profile.offloads, key) for key in ("gso", "gro")}
+        self.path = NodeDataPath(self.me, self.tunnel.tun, offloads)
+        self.switch = SwitchLink(profile.port, self.path, self._on_switch_found)
+        self.switch.set_endpoints(profile.switch)
+        config = SessionConfig(float(profile.rekey_seconds), preferred_ciphers())
+        self.sessions = SessionManager(self.me, "node", self.trust, secrets.token_bytes, config, self._traffic)
+        self.client = AttachmentClient(self.me, secrets.token_bytes, make_aead, ClientConfig(profile.keepalive))
+        self.client.crl_held(self.trust.crl_number)
+        self.overlay = Overlay(
+            self.me, self.path, self.sessions, self.client, self._policy, self.path.write_tun, profile.addresses
+        )
+        self.watcher = Watcher(profile.interface)
+        self.links = LinkSnapshot()
+        self.plan = RoutePlan((), ())
+        self.warnings: list[str] = self.tunnel.forwarding(profile.routes, profile.forward)
+        self.announced: tuple[tuple[NodeID, Prefix], ...] = ()
+        self.route_errors: dict[Prefix, str] = {}
+        self.attach_group, self.attach_seconds, self.attach_count = "", 0.0, 0
+        self.counters: Counter[str] = Counter()
+        self._source: Locator | None = None  # of the last datagram
+        self._end_by: float | None = None  # monotonic
+        self._left = False
+        self._warn_at = 0.0  # boot
+        self._offloads_at, self._offloads = 0.0, dict(self.path.stats()["offloads"])
+        self._driver = Driver(
+            deadline=self._deadline, on_timer=self._on_timer, flush=self._flush, on_suspend=self._on_suspend
+        )
+        self.switch.driver = self._driver
+
+    async def run(self) -> None:
+        """Serve. Interface and routes are gone when it returns, whatever happens."""
+        control = ControlServer(self.profile.name, self._answer)
+        self._driver.add_reader(self.path.fileno(), self._on_data_path)
+        self._driver.add_reader(self.watcher.fileno(), self._on_links)
+        self._driver.on_signal(signal.SIGHUP, self._on_reload_signal)
+        self._driver.on_signal(signal.SIGTERM, self._end)
+        self._driver.on_signal(signal.SIGINT, self._end)
+        try:
+            await control.start()
+            self.path.start()
+            self._driver.call_soon(self._start)
+            await self._driver.run()
+        finally:
+            notify.stopping()
+            self.path.close()
+            self.watcher.close()
+            self.switch.close()
+            self.tunnel.close()
+            await control.close()
+
+    # -- What happens
+
+    def _start(self, now: Now) -> None:
+        log.info("node %s of network %s, interface %s", self.me, self.profile.network, self.tunnel.tun.name)
+        self._warn(now)
+        self.switch.look_up()
+        self.client.start(now)
+        notify.ready("looking for the Switch")
+
+    def _warn(self, now: Now) -> None:
+        """Once a day, what people should know: a certificate that ends, a wrong clock, forwarding that is off."""
+        self._warn_at = now.boot + 86_400
+        for line in (*self.warnings, *self.trust.warnings(now.wall)):
+            log.warning("%s", line)
+
+    def _watch_offloads(self, now: Now) -> None:
+        """Tell of each offload that the data path has given up since it was looked at last."""
+        if now.mono < self._offloads_at:
+            return
+        self._offloads_at = now.mono + 10
+        offloads = self.path.stats()["offloads"]
+        for name, on in self._offloads.items():
+            if on and not offloads[name]:
+                log.warning("offload %s given up: the kernel or a device refused it; slower, but all goes on", name)
+        self._offloads = offloads
+
+    def _on_data_path(self, now: Now) -> None:
+        for event in self.path.events():
+            match event:
+                case ("control", _, source, datagram):
+                    self._on_datagram(datagram, source, now)
+                case ("no_route", packet):
+                    self.overlay.on_no_route(packet, now)
+                case ("no_key", peer, packet):
+                    self.overlay.on_no_key(peer, packet, now)
+                case ("unknown_data", peer):
+                    self.sessions.on_unknown_data(peer, now)
+                case ("first_receive", peer, key_id):
+                    self.sessions.on_first_receive(peer, key_id, now)
+                case ("soft_limit" | "hard_limit", peer, key_id):
+                    self.sessions.on_limit(peer, key_id, now)
+
+    def _on_datagram(self, datagram: bytes, source: Locator, now: Now) -> None:
+        try:
+            header = parse_header(datagram)
+        except Malformed as error:
+            self.counters[f"datagram_{error.reason}"] += 1
+            return
+        self._source = source
+        match header.type:
+            case PacketType.CONTROL:
+                self.sessions.receive(header, datagram[limits.HEADER_SIZE :], b"", now)
+            case PacketType.REPORT:
+                self.client.receive_report(datagram, now)
+            case PacketType.PRIVATE:
+                self.client.receive_private(datagram, now)
+            case PacketType.DATA:
+                self.counters["datagram_data"] += 1
+
+    def _on_links(self, now: Now) -> None:
+        self.watcher.receive(now)
+        self._take_links(now)
+
+    def _take_links(self, now: Now) -> None:
+        snapshot = self.watcher.take(now)
+        if snapshot is None:
+            return
+        address = self.switch.current.ip if self.switch.current else None
+        decision = decide(compare(self.links, snapshot, address))
+        self.links = snapshot
+        self._replan()
+        if decision.lookup:
+            self.switch.look_up()
+        if decision.move:
+            log.info("network changed (%s): telling the Switch", ", ".join(decision.reasons))
+            self.client.network_changed(now)
+            self.sessions.retry_now(now)
+
+    def _on_suspend(self, seconds: float, now: Now) -> None:
+        log.info("this machine slept for %.0f s", seconds)
+        self.watcher.resync()
+        self.client.network_changed(now)
+        self.sessions.retry_now(now)
+
+    def _on_timer(self, now: Now) -> None:
+        self._take_links(now)
+        self._watch_offloads(now)
+        if now.boot >= self._warn_at:
+            self._warn(now)
+        self.switch.handle_timer(now)
+        self.sessions.handle_timer(now)
+        self.client.heard_from_switch(self.path.last_rx / 1000)
+        self.client.sent_traffic(self.path.last_tx / 1000)
+        self.client.handle_timer(now)
+
+    def _deadline(self, now: Now) -> float | None:
+        wanted = (
+            self.sessions.deadline(now),
+            self.client.deadline(now),
+            self.watcher.deadline(),
+            self.switch.deadline(),
+        )
+        return min((at for at in wanted if at is not None), default=None)
+
+    # -- What follows
+
+    def _flush(self, now: Now) -> None:
+        """Carry out what the machines decided, until nothing is left to do."""
+        busy = True
+        while busy:
+            busy = False
+            for event in self.sessions.events():
+                busy = True
+                self._on_session_event(event, now)
+            for told in self.client.events():
+                busy = True
+                self._on_client_event(told, now)
+        for datagram, _ in self.sessions.datagrams():
+            self.switch.send(datagram)
+        for datagram in self.client.datagrams():
+            self.switch.send(datagram)
+        self._stop_when_done(now)
+
+    def _on_session_event(self, event: session.Event, now: Now) -> None:
+        match event:
+            case session.SessionUp():
+                self.overlay.on_session_up(event.peer, event.identity)
+                log.info(
+                    "session %016x with %s, generation %d, %s, in %.0f ms",
+                    event.session_id,
+                    event.peer,
+                    event.generation,
+                    event.group,
+                    event.handshake_seconds * 1000,
+                )
+            case session.InstallReceive():
+                self.overlay.on_receive_key(event.peer, event.identity)
+                self.path.install_receive(event.peer, event.key_id, event.cipher, event.key, event.iv)
+            case session.InstallSend():
+                self.path.install_send(event.peer, event.key_id, event.cipher, event.key, event.iv)
+                self.overlay.on_send_ready(event.peer)
+            case session.RetireReceive():
+                self.path.retire_receive(event.peer, event.key_id)
+                self.overlay.on_receive_key_retired(event.peer)
+            case session.RetireSend():
+                self.path.retire_send(event.peer)
+                self.overlay.on_send_paused(event.peer)
+            case session.SessionDown():
+                self.overlay.on_session_down(event.peer)
+                text = f": {escape(event.text)}" if event.text else ""
+                log.info("session with %s ended (%s)%s", event.peer, event.reason, text)
+            case session.ConnectFailed():
+                self.overlay.on_connect_failed(event.peer)
+                log.info("no session with %s: %s %s", event.peer, event.reason, escape(event.detail))
+            case session.Attached():
+                if self._source is not None:
+                    self.switch.heard(self._source)
+                self.client.granted(event.switch_id, event.grant, event.report_master, event.private_master, now)
+                self.attach_group, self.attach_seconds = event.group, event.handshake_seconds
+                self.attach_count += 1
+            case session.AttachFailed():
+                self._on_attach_failed(event, now)
+            case session.CrlChanged():
+                self.client.crl_held(event.number)
+                log.info("revocation list %d in force", event.number)
+
+    def _on_client_event(self, event: attachment.ClientEvent, now: Now) -> None:
+        match event:
+            case attachment.NeedTls():
+                log.debug("attaching by TLS: %s", event.reason)
+                self.sessions.attach(now, event.request)
+            case attachment.AttachedNow():
+                log.info("attached to Switch %s, seen there as %s", event.switch_id, event.observed)
+                notify.status(f"attached to {event.switch_id}")
+                self.sessions.retry_now(now)  # what was sent before was dropped at the Switch
+            case attachment.LocatorChanged():
+                log.info("moved: the Switch sees %s, %.0f ms after the change", event.observed, event.gap * 1000)
+            case attachment.SwitchRestarted():
+                log.info("the Switch was restarted and knows us again by our ticket")
+            case attachment.Resolved():
+                self.overlay.on_resolved(event.address, event.nodes, now)
+            case attachment.RoutesChanged():
+                self.announced = tuple((route.node, route.prefix) for route in event.routes)
+                self._replan()
+            case attachment.CrlArrived():
+                if self.trust.offer_crl(event.der):
+                    self.sessions.revocation_changed(now)
+                    log.info("revocation list %d in force", self.trust.crl_number)
+                self.client.crl_held(self.trust.crl_number)
+            case attachment.Unreachable():
+                if not event.detail:  # a failed handshake has been told
+                    where = ", ".join(map(str, self.profile.switch))
+                    log.warning("no answer from the Switch at %s for %.0f s, trying on", where, event.seconds)
+                self.switch.silent()
+            case attachment.Reachable():
+                if event.seconds >= 1:
+                    log.info("the Switch answers again after %.0f s", event.seconds)
+            case attachment.SupersededEvent():
+                raise Superseded("another process runs with this profile and has taken over: this one ends")
+            case attachment.Revoked():
+                raise OvngError("this node's certificate was revoked: ask the CA's keeper for a new profile")
+            case attachment.Left():
+                self._left = True
+            case attachment.CrlNumber():
+                pass
+
+    def _on_attach_failed(self, event: session.AttachFailed, now: Now) -> None:
+        again = f"again in {event.retry_seconds:.0f} s" if not event.final else "not again"
+        log.warning("the Switch did not attach us (%s %s), %s", event.reason, escape(event.detail), again)
+        self.client.tls_failed(event.reason, event.final, now)
+        self.switch.silent()
+
+    def _on_switch_found(self, now: Now) -> None:
+        """A look-up gave other addresses for the Switch."""
+        self.watcher.set_destinations(self.switch.ips)
+        self._replan()
+        self.client.network_changed(now)
+        self.sessions.retry_now(now)
+
+    # -- Routes
+
+    def _policy(self) -> RoutePolicy:
+        profile = self.profile
+        return RoutePolicy(
+            network=profile.network_prefixes,
+            own=self.trust.identity.prefixes,
+            accept=profile.accept_routes,
+            exits=frozenset(profile.exit),
+            connected=tuple(self.tunnel.connected()),
+            switch_addresses=self.switch.ips,
+        )
+
+    def _replan(self) -> None:
+        """Let the kernel's routes follow what is announced and what this machine is connected to."""
+        plan = plan_routes(self.announced, self.me, self._policy())
+        failed = self.tunnel.set_routes(plan.prefixes)
+        if plan != self.plan:
+            for prefix, peer, reason in plan.refused:
+                log.info("route %s via %s refused: %s", prefix, peer, reason)
+        self.plan, self.route_errors = plan, failed
+
+    # -- Ends and answers
+
+    def _end(self, now: Now) -> None:
+        """Say goodbye to peers and Switch, and stop when they have answered, or after a second."""
+        if self._end_by is None:
+            self._end_by = now.mono + GOODBYE_SECONDS
+            self.sessions.shutdown(now)
+            self.client.leave(now)
+
+    def _stop_when_done(self, now: Now) -> None:
+        if self._end_by is not None and (now.mono >= self._end_by or (self._left and not self.sessions.busy)):
+            self._driver.stop()
+
+    def _on_reload_signal(self, now: Now) -> None:
+        try:
+            self.reload(now)
+        except ConfigError as error:
+            log.error("reload refused, everything goes on as before: %s", error)
+
+    def reload(self, now: Now) -> None:
+        """Read the profile again. Raises ConfigError, and changes nothing then."""
+        notify.reloading(now)
+        try:
+            profile = read_profile(self.profile.path)
+            if not isinstance(profile, NodeProfile):
+                raise ConfigError("is the profile of a Switch", file=str(profile.path), key="kind")
+            trust = trust_of(profile)
+            if trust.identity.id != self.me:
+                raise ConfigError(
+                    "holds another key: another node needs `ovng down` and `ovng up`", file=str(profile.path)
+                )
+            fixed = (
+                "name",
+                "network",
+                "addresses",
+                "interface",
+                "mtu",
+                "port",
+                "libcrypto",
+                "offloads",
+                "network_prefixes",
+            )
+            for key in fixed:
+                if getattr(profile, key) != getattr(self.profile, key):
+                    log.warning("%s: %s changes only at the next start", profile.path, key)
+            held = self.trust.crl_der
+            if held is not None:
+                trust.offer_crl(held)
+            renewed = profile.credentials != self.profile.credentials
+            self.profile = profile
+            self.warnings = self.tunnel.forwarding(profile.routes, profile.forward)
+            self.switch.set_endpoints(profile.switch)
+            self.switch.look_up()
+            if renewed:
+                self.trust = trust
+                self.sessions.replace_trust(trust, now)
+                self.client.start(now)
+                log.info("new certificate in use, until %s", day(trust.identity.not_after))
+            self._replan()
+        finally:
+            notify.ready()
+
+    def _answer(self, request: Message) -> Message:
+        now = read_clock()
+        match request.get("verb"):
+            case "status":
+                return node_status(self, now)
+            case "reload":
+                self.reload(now)
+                self._flush(now)
+                return {"reloaded": True}
+            case "down":
+                self._driver.call_soon(self._end)
+                return {"stopping": True}
+            case verb:
+                return {"error": f"a node has no verb {verb!r}"}
+
+    def _traffic(self, peer: NodeID) -> int:
+        figures = self.path.peer_stats(peer)
+        return 0 if figures is None else int(figures["received_packets"]) + int(figures["sent_packets"])

@@ -1,0 +1,108 @@
+"""What `ovng status` shows of a node."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ovng import __version__
+from ovng.clock import Now
+
+if TYPE_CHECKING:
+    from ovng.node.service import NodeService
+    from ovng.session.events import SessionInfo
+
+CIPHERS = {1: "AES-256-GCM", 2: "ChaCha20-Poly1305"}
+
+
+def node_status(service: NodeService, now: Now) -> dict[str, Any]:
+    """The status document."""
+    identity = service.trust.identity
+    stats = service.path.stats()
+    counters: Counter[str] = Counter(stats["drops"])
+    for source in (service.counters, service.overlay.counters, service.sessions.counters, service.client.counters):
+        counters.update(source)
+    counters["pending_dropped"] = service.overlay.dropped
+    return {
+        "name": service.profile.name,
+        "kind": "node",
+        "id": str(service.me),
+        "network": identity.network,
+        "version": __version__,
+        "libcrypto": service.libcrypto,
+        "uptime_seconds": round(now.boot - service.started.boot, 1),
+        "interface": service.tunnel.tun.name,
+        "addresses": [str(address) for address in service.profile.addresses],
+        "crl_number": service.trust.crl_number,
+        "switch": _switch(service),
+        "peers": [_peer(service, info) for info in service.sessions.sessions()],
+        "routes": {
+            "taken": [
+                {"prefix": str(prefix), "via": str(peer)}
+                for prefix, peer in service.plan.taken
+                if prefix not in service.route_errors
+            ],
+            "refused": [
+                {"prefix": str(prefix), "via": str(peer), "reason": reason}
+                for prefix, peer, reason in service.plan.refused
+            ]
+            + [{"prefix": str(prefix), "via": "", "reason": why} for prefix, why in service.route_errors.items()],
+        },
+        "locators": [
+            {"locator": str(stay.observed), "since": round(stay.since, 3), "gap_ms": stay.gap_ms}
+            for stay in service.client.history.stays()
+        ],
+        "traffic": {key: stats[key] for key in stats if key.startswith(("sent_", "received_", "tun_"))},
+        "held": service.overlay.held,
+        "counters": {name: count for name, count in sorted(counters.items()) if count},
+        "offloads": stats["offloads"],
+        "warnings": service.warnings + service.trust.warnings(now.wall) + _newer(counters),
+        "certificate": {
+            "not_after": round(identity.not_after),
+            "days_left": int((identity.not_after - now.wall) // 86_400),
+        },
+    }
+
+
+def _newer(counters: Counter[str]) -> list[str]:
+    count = counters["version"] + counters["datagram_version"]
+    return [f"a peer is newer: {count} datagrams of another protocol version were dropped"] if count else []
+
+
+def _switch(service: NodeService) -> dict[str, Any]:
+    held, current = service.client.grant, service.switch.current
+    return {
+        "id": str(held.switch_id) if held else None,
+        "locator": str(current) if current else None,
+        "rtt_ms": _ms(service.client.rtt.srtt),
+        "attached": service.client.attached,
+        "boot": f"{held.boot_id:016x}" if held else None,
+        "grant": held.grant if held else None,
+        "group": service.attach_group,
+        "attach_ms": _ms(service.attach_seconds),
+        "tls_count": service.attach_count,
+    }
+
+
+def _peer(service: NodeService, info: SessionInfo) -> dict[str, Any]:
+    figures = service.path.peer_stats(info.peer) or {}
+    return {
+        "id": str(info.peer),
+        "session": f"{info.session_id:016x}",
+        "generation": info.generation,
+        "age_seconds": round(info.age, 1),
+        "cipher": CIPHERS[info.cipher],
+        "tls_cipher": info.tls_cipher,
+        "group": info.group,
+        "handshake_ms": _ms(info.handshake_seconds),
+        "rtt_ms": _ms(info.ping_rtt if info.ping_rtt is not None else info.srtt),
+        "rx_packets": figures.get("received_packets", 0),
+        "tx_packets": figures.get("sent_packets", 0),
+        "rx_bytes": figures.get("received_bytes", 0),
+        "tx_bytes": figures.get("sent_bytes", 0),
+        "prefixes": [str(prefix) for prefix in info.identity.prefixes],
+    }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 2)

@@ -1,0 +1,122 @@
+"""The TUN interface of a node as the machine sees it: made, addressed, routed, and taken away whatever happens.
+
+The journal names the interface and every sysctl before they are touched, so the next `up` or `down` of the same profile
+undoes what a killed process left.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Iterable
+
+from ovng.config.profile import NodeProfile
+from ovng.errors import SystemProblem
+from ovng.ids import Prefix
+from ovng.io import sysctl
+from ovng.io.files import Journal, read_journal, remove_journal, write_journal
+from ovng.io.interface import Configurator
+from ovng.io.tun import open_tun
+from ovng.node.policy import covers
+
+log = logging.getLogger(__name__)
+
+
+def clear_leftovers(name: str) -> list[str]:
+    """Undo what a killed service of this profile left. Says what was undone. The caller holds the profile's lock."""
+    journal = read_journal(name)
+    if journal is None:
+        return []
+    undone: list[str] = []
+    if journal.interface:
+        with Configurator(journal.interface) as configurator:
+            if configurator.index() is not None:
+                undone += configurator.remove_leftovers()
+                configurator.delete()
+                undone.append(f"interface {journal.interface}")
+    for key, value in journal.sysctls.items():
+        sysctl.write(key, value)
+        undone.append(f"sysctl {key} back to {value}")
+    remove_journal(name)
+    return undone
+
+
+class Tunnel:
+    """The interface of a running node. Raises SystemProblem when it cannot be made. `close` removes everything."""
+
+    def __init__(self, profile: NodeProfile) -> None:
+        self._name = profile.name
+        for line in clear_leftovers(profile.name):
+            log.info("removed what a killed run left: %s", line)
+        self._sysctls: dict[str, str] = {}
+        self._interface = profile.interface
+        write_journal(profile.name, Journal(profile.interface))
+        wanted = {key: getattr(profile.offloads, key) for key in ("vnet_hdr", "tso", "uso")}
+        try:
+            self.tun = open_tun(profile.interface, wanted)
+        except SystemProblem:
+            remove_journal(profile.name)
+            raise
+        self._configurator = Configurator(profile.interface)
+        try:
+            for address in profile.addresses:
+                self._configurator.add_address(_on_lan(address, profile.network_prefixes))
+            self._configurator.bring_up(profile.mtu)
+        except BaseException:
+            self.close()
+            raise
+        self.routes: set[Prefix] = set()
+
+    def connected(self) -> set[Prefix]:
+        """Subnets of this machine's other interfaces."""
+        return self._configurator.connected()
+
+    def set_routes(self, wanted: Iterable[Prefix]) -> dict[Prefix, str]:
+        """Make the kernel's routes into the tunnel be these. Returns those it refused, with the reason."""
+        wanted = set(wanted)
+        failed: dict[Prefix, str] = {}
+        for prefix in self.routes - wanted:
+            self._configurator.remove_route(prefix)
+        for prefix in wanted - self.routes:
+            try:
+                self._configurator.add_route(prefix)
+            except SystemProblem as error:
+                failed[prefix] = str(error)
+        self.routes = wanted - set(failed)
+        return failed
+
+    def forwarding(self, served: Iterable[Prefix], enable: bool) -> list[str]:
+        """What keeps this machine from forwarding to the prefixes it serves; with `enable` it is set right instead."""
+        warnings: list[str] = []
+        for version in sorted({prefix.version for prefix in served}):
+            key = sysctl.FORWARD[version]
+            if sysctl.read(key) not in (None, "0"):
+                continue
+            if not enable:
+                warnings.append(
+                    f"{key} is 0, so hosts behind this node cannot be reached:"
+                    f" set `forward: true` in the profile, or run `sysctl -w {key}=1`"
+                )
+                continue
+            self._sysctls[key] = "0"
+            write_journal(self._name, Journal(self._interface, self._sysctls))
+            sysctl.write(key, "1")
+            log.info("%s set to 1 (forward: true)", key)
+        return warnings
+
+    def close(self) -> None:
+        """Remove interface, addresses and routes; put sysctls back."""
+        self._configurator.close()
+        self.tun.close()
+        for key, value in self._sysctls.items():
+            sysctl.write(key, value)
+        remove_journal(self._name)
+
+
+def _on_lan(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: Iterable[Prefix]
+) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+    """The address with the length of the network's prefix, which makes the overlay one LAN to the kernel."""
+    host = ipaddress.ip_network(address)
+    length = next((prefix.prefixlen for prefix in network if covers(prefix, host)), host.prefixlen)
+    return ipaddress.ip_interface(f"{address}/{length}")

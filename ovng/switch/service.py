@@ -1,0 +1,210 @@
+"""A running Switch: the forwarding workers, and beside them the small endpoint for what is meant for the Switch itself.
+
+    workers ──ring──► events ──► session manager (CONTROL)   attachment by TLS, once a day and node
+                            └──► registrar (REPORT, PRIVATE) one-datagram reports, resolution, routes
+                                     └──► table ◄── workers read
+
+Nothing here sees VPN traffic, and nothing here holds an object per node.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+from collections import Counter
+
+from ovng import limits
+from ovng.clock import Now
+from ovng.clock import now as read_clock
+from ovng.config.profile import SwitchProfile, make_trust
+from ovng.errors import ConfigError, Malformed
+from ovng.forwarding.registrar import Registrar
+from ovng.forwarding.store import Out
+from ovng.ids import Locator
+from ovng.io import notify
+from ovng.io.control import ControlServer, Message
+from ovng.io.credentials import memfd_path, read_profile, trust_of
+from ovng.io.driver import Driver
+from ovng.io.libcrypto import load_libcrypto, make_aead
+from ovng.io.switchpath import SwitchDataPath, make_table
+from ovng.session.events import AttachRequested, AttachSettled, CrlChanged
+from ovng.session.manager import SessionManager
+from ovng.switch.state import SNAPSHOT, TICKET_KEYS, SwitchState
+from ovng.switch.status import switch_status
+from ovng.wire.header import PacketType, parse_header
+
+log = logging.getLogger(__name__)
+
+
+class SwitchService:
+    """One Switch from its profile. `run` serves until SIGTERM; raises OvngError when it cannot start or go on."""
+
+    def __init__(self, profile: SwitchProfile, now: Now) -> None:
+        self.profile = profile
+        self.started = now
+        self.libcrypto = load_libcrypto(profile.libcrypto)
+        self.state = SwitchState(profile.state_dir, profile.crl_file)
+        self.trust = trust_of(profile)
+        me = self.trust.identity.id
+        self.table = make_table(profile.max_nodes)
+        self.registrar = Registrar(me, self.table, secrets.token_bytes, make_aead, now, profile.network_prefixes)
+        self.sessions = SessionManager(me, "switch", self.trust, secrets.token_bytes)
+        self.path = SwitchDataPath(
+            me, profile.listen, self.table, workers=profile.workers, gro=profile.offloads.gro, gso=profile.offloads.gso
+        )
+        self.counters: Counter[str] = Counter()
+        self._restore(now)
+        self._next_snapshot = now.mono + limits.SNAPSHOT_INTERVAL
+        self._driver = Driver(deadline=self._deadline, on_timer=self._on_timer, flush=self._flush)
+
+    async def run(self) -> None:
+        """Serve. The data path ends with it, whatever happens."""
+        control = ControlServer(self.profile.name, self._answer)
+        self._driver.add_reader(self.path.fileno(), self._on_datagrams)
+        self._driver.on_signal(signal.SIGHUP, self.reload)
+        try:
+            await control.start()
+            self.path.start()
+            addresses = ", ".join(map(str, self.path.addresses))
+            log.info("Switch %s of network %s listens on %s", self.trust.identity.id, self.profile.network, addresses)
+            notify.ready(f"listening on {addresses}")
+            await self._driver.run()
+        finally:
+            notify.stopping()
+            self.path.stop()
+            await control.close()
+            self._save()
+
+    # -- What happens
+
+    def _on_datagrams(self, now: Now) -> None:
+        for event in self.path.events():
+            if event[0] == "endpoint":
+                self._for_us(event[3], event[2], now)
+            else:
+                _, _, source, header, attached, length = event
+                self._send(self.registrar.handle_unmatched(header, source, attached, length, now))
+
+    def _for_us(self, datagram: bytes, source: Locator, now: Now) -> None:
+        try:
+            header = parse_header(datagram)
+        except Malformed as error:
+            self.counters[f"endpoint_{error.reason}"] += 1
+            return
+        match header.type:
+            case PacketType.CONTROL:
+                self.sessions.receive(header, datagram[limits.HEADER_SIZE :], source.packed(), now)
+                self._flush(now)  # a settled attachment counts for the very next datagram
+            case PacketType.REPORT:
+                self._send(self.registrar.handle_report(datagram, source, now))
+            case PacketType.PRIVATE:
+                self._send(self.registrar.handle_private(datagram, source, now))
+            case PacketType.DATA:
+                self.counters["endpoint_data"] += 1
+
+    def _on_timer(self, now: Now) -> None:
+        self.sessions.handle_timer(now)
+        self._send(self.registrar.tick(now))
+        if now.mono >= self._next_snapshot:
+            self._next_snapshot = now.mono + limits.SNAPSHOT_INTERVAL
+            self._save()
+
+    def _deadline(self, now: Now) -> float | None:
+        wanted = [self.sessions.deadline(now), self.registrar.deadline(now), self._next_snapshot]
+        return min(at for at in wanted if at is not None)
+
+    def _flush(self, now: Now) -> None:
+        """Carry out what the machines decided, until nothing is left to do."""
+        while events := self.sessions.events():
+            for event in events:
+                match event:
+                    case AttachRequested():
+                        self._grant(event, now)
+                    case AttachSettled():
+                        masters = event.report_master, event.private_master
+                        self._send(self.registrar.settle(event.node_id, *masters, now))
+                    case CrlChanged():
+                        self._use_crl(now)
+                    case _:
+                        self.counters[f"event_{type(event).__name__}"] += 1
+        for datagram, context in self.sessions.datagrams():
+            self.path.send(datagram, Locator.unpack(context))
+
+    def _grant(self, event: AttachRequested, now: Now) -> None:
+        grant = self.registrar.attach(event.identity, event.request, event.context, event.report_master, now)
+        if self.registrar.ticket_keys_changed:  # or a crash would make the ticket in this grant worthless
+            self.state.write(TICKET_KEYS, self.registrar.ticket_keys())
+        self.sessions.grant(event.ref, grant, now)
+
+    def _send(self, answers: list[Out]) -> None:
+        for datagram, locator in answers:
+            self.path.send(datagram, locator)
+
+    # -- Revocation, reload, disk
+
+    def _use_crl(self, now: Now) -> None:
+        der = self.trust.crl_der
+        if der is not None:
+            self.registrar.set_crl(self.trust.crl_number, der, self.trust.revoked_serials)
+            log.info("revocation list %d in force: %d serials", self.trust.crl_number, len(self.trust.revoked_serials))
+
+    def reload(self, now: Now) -> None:
+        """Read profile and CRL again. What cannot be changed while running is told; a wrong profile changes nothing."""
+        notify.reloading(now)
+        try:
+            profile = read_profile(self.profile.path)
+            if not isinstance(profile, SwitchProfile):
+                raise ConfigError("is the profile of a node", file=str(self.profile.path))
+            fixed = ("listen", "workers", "max_nodes", "state_dir", "network", "name", "libcrypto")
+            changed = [key for key in fixed if getattr(profile, key) != getattr(self.profile, key)]
+            if changed:
+                log.warning("%s: %s changes only at the next start", profile.path, ", ".join(changed))
+            if profile.credentials.certificate != self.profile.credentials.certificate:
+                trust = make_trust(profile, memfd_path, self.trust.crl_der)
+                self.sessions.replace_trust(trust, now)
+                self.trust = trust
+                log.info("new certificate in use")
+            self.profile = profile
+            crl = self.state.read_crl()
+            if crl is not None and self.trust.offer_crl(crl):
+                self.sessions.revocation_changed(now)
+                self._use_crl(now)
+        except (ConfigError, ValueError) as error:
+            log.error("reload refused, everything goes on as before: %s", error)
+            raise ConfigError(str(error)) from None
+        finally:
+            notify.ready()
+
+    def _restore(self, now: Now) -> None:
+        keys, snapshot = self.state.read(TICKET_KEYS), self.state.read(SNAPSHOT)
+        try:
+            if keys is not None:
+                self.registrar.load_ticket_keys(keys, now)
+            if snapshot is not None:
+                self.registrar.restore(snapshot, now)
+        except Malformed as error:
+            log.warning("%s: state not usable (%s); nodes attach anew", self.profile.state_dir, error.reason)
+        self._use_crl(now)
+
+    def _save(self) -> None:
+        self.state.write(SNAPSHOT, b"".join(self.registrar.snapshot()))
+        if self.registrar.ticket_keys_changed:
+            self.state.write(TICKET_KEYS, self.registrar.ticket_keys())
+
+    # -- The control socket
+
+    def _answer(self, request: Message) -> Message:
+        now = read_clock()
+        match request.get("verb"):
+            case "status":
+                return switch_status(self, now)
+            case "reload":
+                self.reload(now)
+                self._flush(now)
+                return {"reloaded": True, "crl_number": self.trust.crl_number}
+            case "down":
+                self._driver.stop()
+                return {"stopping": True}
+            case verb:
+                return {"error": f"a Switch has no verb {verb!r}"}

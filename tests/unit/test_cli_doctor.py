@@ -1,0 +1,74 @@
+"""`ovng doctor` on this machine, whatever it has."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ovng.cli.main import main
+from ovng.io import machine, sysctl
+from ovng.io.machine import State
+
+
+def test_json_and_text_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["doctor", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    missing = [check["name"] for check in document["checks"] if check["state"] == "missing"]
+    assert status == (1 if missing else 0)
+    assert document["ok"] == (not missing)
+    names = [check["name"] for check in document["checks"]]
+    assert len(set(names)) == len(names)
+    assert {"TUN", "CAP_NET_ADMIN", "libcrypto", "UDP GSO", "IPv6", "clock"} <= set(names)
+    assert main(["doctor"]) == status
+    text = capsys.readouterr().out
+    assert all(f"{name} " in text for name in names)
+
+
+def test_what_is_not_right_says_what_to_do() -> None:
+    for check in machine.examine():
+        assert check.advice or check.state is State.OK
+
+
+def doctor(*prefix: str, arguments: tuple[str, ...] = ()) -> tuple[int, dict[str, dict[str, str]]]:
+    """Exit status and checks by name, from a process of its own."""
+    command = [*prefix, sys.executable, "-m", "ovng.cli.main", "doctor", "--json", *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    return done.returncode, {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+def test_a_libcrypto_that_is_none() -> None:
+    status, checks = doctor(arguments=("--libcrypto", "/nonexistent/libcrypto.so"))
+    assert status == 1
+    assert checks["libcrypto"]["state"] == "missing"
+    assert "/nonexistent/libcrypto.so" in checks["libcrypto"]["advice"]
+
+
+@pytest.mark.skipif(not machine.has_capability(12), reason="gives up CAP_NET_ADMIN, so it must have it")
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
+def test_without_the_right_to_make_interfaces() -> None:
+    status, checks = doctor("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
+    assert status == 1
+    assert checks["CAP_NET_ADMIN"]["state"] == "missing"
+    assert checks["TUN"]["state"] == "missing"
+    assert "CAP_NET_ADMIN" in checks["TUN"]["advice"]
+
+
+class TestSysctl:
+    def test_read(self) -> None:
+        assert sysctl.read("kernel.ostype") == "Linux"
+        assert sysctl.read("kernel.no_such_thing") is None
+        assert sysctl.ip_forward(4) in (True, False)
+        assert sysctl.buffer_limit("receive") > 0
+
+    def test_an_interface_with_a_dot(self) -> None:
+        assert sysctl._path("net.ipv4.conf.eth0/5.forwarding") == Path("/proc/sys/net/ipv4/conf/eth0.5/forwarding")
+
+    def test_no_way_out_of_proc_sys(self) -> None:
+        with pytest.raises(ValueError, match="etc"):
+            sysctl.read("//.//.etc.passwd")
