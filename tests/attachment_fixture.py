@@ -112,12 +112,12 @@ class FakeNode:
         self.report_master, self.private_master = self.random(32), self.random(32)
         held = 0 if self.grant is None else self.grant.grant
         request = Attach(mode, held if mode == AttachMode.CONTINUE else 0, self.instance, keepalive)
-        grant = switch.attach(self.identity, request, source.packed(), self.report_master, now)
+        grant = switch.attach(self.identity, request, source.packed(), self.report_master, self.private_master, now)
         if grant.status:
             self.refused = grant.status
             return []
         self.grant, self.number = grant, 0
-        return switch.settle(self.id, self.report_master, self.private_master, now)
+        return switch.settle(self.id, self.report_master, now)
 
     @property
     def up(self) -> bytes:

@@ -10,7 +10,7 @@ is known also after a restart (serial arithmetic, RFC 1982), and one that was su
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ovng.clock import Now
@@ -40,7 +40,6 @@ class _Pending:
     keepalive: int
     source: Locator
     until: float
-    report_master: bytes = field(repr=False)
 
 
 class Replaced(NamedTuple):
@@ -81,7 +80,15 @@ class Attachments:
 
     # -- By TLS
 
-    def attach(self, identity: Identity, request: Attach, source: Locator, report_master: bytes, now: Now) -> Grant:
+    def attach(
+        self,
+        identity: Identity,
+        request: Attach,
+        source: Locator,
+        report_master: bytes,
+        private_master: bytes,
+        now: Now,
+    ) -> Grant:
         """Answer a proved node. What is granted holds from `settle` on; until then the old attachment does."""
         if serial_hash(identity.serial) in self.revoked:
             return self._refuse(GrantStatus.REVOKED, source)
@@ -96,7 +103,7 @@ class Attachments:
         lifetime = max(60, min(GRANT_LIFETIME, int(identity.not_after - now.wall)))
         record = Record(
             report_master,
-            NO_MASTER,
+            private_master,
             request.instance,
             serial_hash(identity.serial),
             int(now.boot) + lifetime,
@@ -104,7 +111,7 @@ class Attachments:
         )
         self._pending.pop(identity.id, None)
         self._pending[identity.id] = _Pending(
-            record, identity.prefixes, request.keepalive, source, now.mono + _PENDING_SECONDS, report_master
+            record, identity.prefixes, request.keepalive, source, now.mono + _PENDING_SECONDS
         )
         issued = int(now.wall)
         ticket = Ticket(
@@ -126,21 +133,16 @@ class Attachments:
         entry = self._pending.get(node)
         return entry.record if entry is not None and entry.record.grant == grant else None
 
-    def settle(self, node: int, report_master: bytes, private_master: bytes | None, now: Now) -> Replaced | None:
-        """The node holds its grant: it is in force. Returns what it replaced.
+    def settle(self, node: int, report_master: bytes, now: Now) -> Replaced | None:
+        """The node holds the grant that came with this report master: it is in force. Returns what it replaced.
 
-        `private_master` None: the session layer has not told yet; the next `settle` brings it.
+        The first to say so, an acknowledgement or a report, counts; the other changes nothing.
         """
         entry = self._pending.get(node)
         held = self.find(node, now)
-        if entry is None or not hmac.compare_digest(entry.report_master, report_master):
-            if held is not None and private_master and hmac.compare_digest(held.report_master, report_master):
-                held.private_master = private_master
-                self.save(node, held)
+        if entry is None or not hmac.compare_digest(entry.record.report_master, report_master):
             return None
         record = entry.record
-        if private_master is not None:
-            record.private_master = private_master
         del self._pending[node]
         replaced = None if held is None else Replaced(held, confirmed_locator(self._table, node))
         try:

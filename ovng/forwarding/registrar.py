@@ -150,15 +150,24 @@ class Registrar:
 
     # -- From the session layer
 
-    def attach(self, identity: Identity, request: Attach, context: bytes, report_master: bytes, now: Now) -> Grant:
+    def attach(
+        self,
+        identity: Identity,
+        request: Attach,
+        context: bytes,
+        report_master: bytes,
+        private_master: bytes,
+        now: Now,
+    ) -> Grant:
         """Answer a proved node's ATTACH, which came from `context` (packed locator, 18 bytes)."""
-        grant = self._attachments.attach(identity, request, Locator.unpack(context), report_master, now)
+        source = Locator.unpack(context)
+        grant = self._attachments.attach(identity, request, source, report_master, private_master, now)
         self.counters["attach_granted" if grant.grant else "attach_refused"] += 1
         return grant
 
-    def settle(self, node: NodeID, report_master: bytes, private_master: bytes, now: Now) -> list[Out]:
-        """The node has its grant: from now on it is attached under these masters."""
-        replaced = self._attachments.settle(node, report_master, private_master, now)
+    def settle(self, node: NodeID, report_master: bytes, now: Now) -> list[Out]:
+        """The node has the grant of this report master: from now on it is attached under it."""
+        replaced = self._attachments.settle(node, report_master, now)
         record = self._attachments.find(node, now)
         self._tell_changes(now)
         return [] if record is None else self._reports.tell_superseded(node, replaced, record)
