@@ -28,12 +28,9 @@ def figure(value: float | None) -> str:
     """Three digits that count, no exponents; a dash for what was not measured."""
     if value is None:
         return "–"
-    if abs(value) >= 1000:
+    if abs(value) >= 999.5:
         return f"{round(value):,}"
-    digits = 3
-    while digits and abs(value) >= 10 ** (4 - digits - 1):
-        digits -= 1
-    return f"{value:.{digits}f}"
+    return f"{value:.3f}" if abs(value) < 0.001 else f"{value:#.3g}".rstrip(".")
 
 
 def described(facts: Mapping[str, str]) -> str:
