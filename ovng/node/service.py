@@ -86,6 +86,8 @@ class NodeService:
         self._source: Locator | None = None  # of the last datagram
         self._end_by: float | None = None  # monotonic
         self._left = False
+        self._warn_at = 0.0  # boot
+        self._offloads_at, self._offloads = 0.0, dict(self.path.stats()["offloads"])
         self._driver = Driver(
             deadline=self._deadline, on_timer=self._on_timer, flush=self._flush, on_suspend=self._on_suspend
         )
@@ -116,11 +118,27 @@ class NodeService:
 
     def _start(self, now: Now) -> None:
         log.info("node %s of network %s, interface %s", self.me, self.profile.network, self.tunnel.tun.name)
-        for line in (*self.warnings, *self.trust.warnings(now.wall)):
-            log.warning("%s", line)
+        self._warn(now)
         self.switch.look_up()
         self.client.start(now)
         notify.ready("looking for the Switch")
+
+    def _warn(self, now: Now) -> None:
+        """Once a day, what people should know: a certificate that ends, a wrong clock, forwarding that is off."""
+        self._warn_at = now.boot + 86_400
+        for line in (*self.warnings, *self.trust.warnings(now.wall)):
+            log.warning("%s", line)
+
+    def _watch_offloads(self, now: Now) -> None:
+        """Tell of each offload that the data path has given up since it was looked at last."""
+        if now.mono < self._offloads_at:
+            return
+        self._offloads_at = now.mono + 10
+        offloads = self.path.stats()["offloads"]
+        for name, on in self._offloads.items():
+            if on and not offloads[name]:
+                log.warning("offload %s given up: the kernel or a device refused it; slower, but all goes on", name)
+        self._offloads = offloads
 
     def _on_data_path(self, now: Now) -> None:
         for event in self.path.events():
@@ -182,6 +200,9 @@ class NodeService:
 
     def _on_timer(self, now: Now) -> None:
         self._take_links(now)
+        self._watch_offloads(now)
+        if now.boot >= self._warn_at:
+            self._warn(now)
         self.switch.handle_timer(now)
         self.sessions.handle_timer(now)
         self.client.heard_from_switch(self.path.last_rx / 1000)

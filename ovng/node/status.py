@@ -56,12 +56,17 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
         "held": service.overlay.held,
         "counters": {name: count for name, count in sorted(counters.items()) if count},
         "offloads": stats["offloads"],
-        "warnings": service.warnings + service.trust.warnings(now.wall),
+        "warnings": service.warnings + service.trust.warnings(now.wall) + _newer(counters),
         "certificate": {
             "not_after": round(identity.not_after),
             "days_left": int((identity.not_after - now.wall) // 86_400),
         },
     }
+
+
+def _newer(counters: Counter[str]) -> list[str]:
+    count = counters["version"] + counters["datagram_version"]
+    return [f"a peer is newer: {count} datagrams of another protocol version were dropped"] if count else []
 
 
 def _switch(service: NodeService) -> dict[str, Any]:
