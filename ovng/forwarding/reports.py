@@ -170,7 +170,7 @@ class Reports:
         common, node = update.common, update.common.src
         pending = self._attachments.pending(node, common.grant)
         if pending is not None and verify(datagram, master_keys(pending.report_master)[0]):
-            replaced = self._attachments.settle(node, pending.report_master, None, now)
+            replaced = self._attachments.settle(node, pending.report_master, now)
             settled = self._attachments.find(node, now)
             if settled is None:
                 return self._drop("table_full")

@@ -122,8 +122,7 @@ class SwitchService:
                     case AttachRequested():
                         self._grant(event, now)
                     case AttachSettled():
-                        masters = event.report_master, event.private_master
-                        self._send(self.registrar.settle(event.node_id, *masters, now))
+                        self._send(self.registrar.settle(event.node_id, event.report_master, now))
                     case CrlChanged():
                         self._use_crl(now)
                     case _:
@@ -132,7 +131,8 @@ class SwitchService:
             self.path.send(datagram, Locator.unpack(context))
 
     def _grant(self, event: AttachRequested, now: Now) -> None:
-        grant = self.registrar.attach(event.identity, event.request, event.context, event.report_master, now)
+        masters = event.report_master, event.private_master
+        grant = self.registrar.attach(event.identity, event.request, event.context, *masters, now)
         if self.registrar.ticket_keys_changed:  # or a crash would make the ticket in this grant worthless
             self.state.write(TICKET_KEYS, self.registrar.ticket_keys())
         self.sessions.grant(event.ref, grant, now)

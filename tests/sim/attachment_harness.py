@@ -208,10 +208,10 @@ class World:
             host.client.tls_failed("timeout", False, self.now)
             return
         report, private = host.random(32), host.random(32)
-        grant = self.switch.attach(host.identity, event.request, host.at.packed(), report, self.now)
+        grant = self.switch.attach(host.identity, event.request, host.at.packed(), report, private, self.now)
         host.handshakes += 1
         if grant.status:
             host.client.tls_failed(f"refused_{grant.status.name.lower()}", True, self.now)  # type: ignore[attr-defined]
             return
-        self._send(self.switch.settle(host.id, report, private, self.now))
+        self._send(self.switch.settle(host.id, report, self.now))
         host.client.granted(SWITCH, grant, report, private, self.now)
