@@ -60,9 +60,11 @@ class ClientScene:
         if request is None:
             request = self.seen(NeedTls)[-1].request
         report, private = self.random(32), self.random(32)
-        grant = self.switch.attach(identity(TRUCK, *self.prefixes), request, self.place.packed(), report, self.now)
+        grant = self.switch.attach(
+            identity(TRUCK, *self.prefixes), request, self.place.packed(), report, private, self.now
+        )
         assert not grant.status
-        self.switch.settle(TRUCK, report, private, self.now)
+        self.switch.settle(TRUCK, report, self.now)
         self.report_master, self.private_master = report, private
         self.client.granted(SWITCH, grant, report, private, self.now)
         self.drain()

@@ -61,9 +61,11 @@ def test_a_grant_says_all_that_is_needed(scene: Scene) -> None:
 def test_a_grant_holds_from_settle_on(scene: Scene) -> None:
     other = FakeNode(TRUCK, "10.77.0.1/32", instance=78, seed=6)
     other.report_master, other.private_master = other.random(32), other.random(32)
-    grant = scene.switch.attach(other.identity, Attach(1, 0, 78, 25), AWAY.packed(), other.report_master, scene.now)
+    grant = scene.switch.attach(
+        other.identity, Attach(1, 0, 78, 25), AWAY.packed(), other.report_master, other.private_master, scene.now
+    )
     ack(scene.report(REFRESH), HOME)
-    scene.switch.settle(TRUCK, other.report_master, other.private_master, scene.now)
+    scene.switch.settle(TRUCK, other.report_master, scene.now)
     assert scene.record().grant == grant.grant
     assert scene.sends_to() == AWAY
 
@@ -73,22 +75,26 @@ def test_a_report_under_a_pending_grant_settles_it(scene: Scene) -> None:
     truck = scene.truck
     truck.report_master, truck.private_master = truck.random(32), truck.random(32)
     truck.grant = scene.switch.attach(
-        truck.identity, Attach(1, 0, truck.instance, 25), AWAY.packed(), truck.report_master, scene.now
+        truck.identity,
+        Attach(1, 0, truck.instance, 25),
+        AWAY.packed(),
+        truck.report_master,
+        truck.private_master,
+        scene.now,
     )
     forged = truck.report(REFRESH, key=b"x" * 32)
     challenge(scene.raw(forged, EVIL), EVIL)
     truck.number = 0
     ack(scene.report(REFRESH, AWAY), AWAY)
-    assert not scene.record().has_private_keys
-    scene.switch.settle(TRUCK, truck.report_master, truck.private_master, scene.now)
-    assert scene.record().has_private_keys
+    assert scene.record().private_master == truck.private_master
+    assert scene.switch.settle(TRUCK, truck.report_master, scene.now) == []
     assert scene.record().sequence[0] == 1, "settling late changes nothing else"
 
 
 def test_settling_what_is_not_pending_changes_nothing(scene: Scene) -> None:
     before = scene.state()
-    assert scene.switch.settle(TRUCK, b"a" * 32, b"b" * 32, scene.now) == []
-    assert scene.switch.settle(OFFICE, b"a" * 32, b"b" * 32, scene.now) == []
+    assert scene.switch.settle(TRUCK, b"a" * 32, scene.now) == []
+    assert scene.switch.settle(OFFICE, b"a" * 32, scene.now) == []
     assert scene.state() == before
 
 
@@ -106,17 +112,17 @@ def test_the_last_place_is_given_once() -> None:
     nodes = [FakeNode(NodeID(9_000 + i), f"10.77.1.{i}/32", seed=i) for i in range(2)]
     for node in nodes:
         node.grant = scene.switch.attach(
-            node.identity, Attach(1, 0, 5, 25), AWAY.packed(), node.report_master, scene.now
+            node.identity, Attach(1, 0, 5, 25), AWAY.packed(), node.report_master, node.private_master, scene.now
         )
     for node in nodes:
-        scene.switch.settle(node.id, node.report_master, node.private_master, scene.now)
+        scene.switch.settle(node.id, node.report_master, scene.now)
     assert len(scene.switch) == 2
     assert scene.table.record(nodes[1].id) is None
 
 
 def test_a_grant_does_not_outlive_the_certificate(scene: Scene) -> None:
     short = identity(OFFICE, "10.77.0.2/32", days=0.25)
-    grant = scene.switch.attach(short, Attach(1, 0, 5, 25), AWAY.packed(), b"m" * 32, scene.now)
+    grant = scene.switch.attach(short, Attach(1, 0, 5, 25), AWAY.packed(), b"m" * 32, b"p" * 32, scene.now)
     assert abs(grant.lifetime - 21_600) < 10
 
 
