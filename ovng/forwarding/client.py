@@ -170,10 +170,11 @@ class AttachmentClient:
         self._nonces.clear()
         self._backoff.reset()
         self._answered(now)
-        self._seen_at(grant.observed, now)
-        self._events.append(AttachedNow(switch_id, grant.observed))
         if moving:
             self._reporter.moved(now)
+        else:
+            self._seen_at(grant.observed, now)
+        self._events.append(AttachedNow(switch_id, grant.observed))
         if restarted:
             self._resolver.spread(now)
         self._resolver.ask_at_once(now)
@@ -297,7 +298,7 @@ class AttachmentClient:
         times: list[float | None] = [self._tls_again if self._tls is not None else None, self._leave_by]
         if self._held is not None:
             times += [self._reporter.deadline(), self._next_refresh, now.mono + (self._held.renew_at - now.boot)]
-            times += [self._crl.deadline(), self._silence.deadline(now.mono)]
+            times += [self._crl.deadline(), self._silence.deadline(now.mono, self.rtt.srtt)]
         elif self._lost_at is not None:
             times.append(self._lost_at + self._told_unreachable)
         times += [self._resolver.deadline(now), self._routes.deadline()]
@@ -329,7 +330,7 @@ class AttachmentClient:
         if now.mono >= self._next_refresh:
             self._next_refresh = now.mono + jittered(self._keepalive, _KEEPALIVE_JITTER, self._random)
             self._reporter.begin(ReportKind.REFRESH, now)
-        if self._silence.due(now.mono):
+        if self._silence.due(now.mono, self.rtt.srtt):
             self._silence.probed(now.mono)
             self._reporter.begin(ReportKind.REFRESH, now)
         self._crl.handle_timer(now)

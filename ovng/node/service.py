@@ -215,6 +215,7 @@ class NodeService:
             self.client.deadline(now),
             self.watcher.deadline(),
             self.switch.deadline(),
+            self._end_by,
         )
         return min((at for at in wanted if at is not None), default=None)
 
