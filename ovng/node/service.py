@@ -168,9 +168,11 @@ class NodeService:
             case PacketType.CONTROL:
                 self.sessions.receive(header, datagram[limits.HEADER_SIZE :], b"", now)
             case PacketType.REPORT:
-                self.client.receive_report(datagram, now)
+                if self.client.receive_report(datagram, now):
+                    self.switch.heard(source)
             case PacketType.PRIVATE:
-                self.client.receive_private(datagram, now)
+                if self.client.receive_private(datagram, now):
+                    self.switch.heard(source)
             case PacketType.DATA:
                 self.counters["datagram_data"] += 1
 
