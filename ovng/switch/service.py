@@ -27,8 +27,8 @@ from ovng.io.control import ControlServer, Message
 from ovng.io.credentials import memfd_path, read_profile, trust_of
 from ovng.io.driver import Driver
 from ovng.io.libcrypto import load_libcrypto, make_aead
-from ovng.io.switchpath import SwitchDataPath, make_table
-from ovng.session.events import AttachRequested, AttachSettled, CrlChanged
+from ovng.io.switchpath import SwitchDataPath, SwitchEvent, make_table
+from ovng.session.events import AttachRequested, AttachSettled, CrlChanged, Event
 from ovng.session.manager import SessionManager
 from ovng.switch.snapshots import SnapshotWriter
 from ovng.switch.state import SNAPSHOT, TICKET_KEYS, SwitchState
@@ -81,12 +81,14 @@ class SwitchService:
     # -- What happens
 
     def _on_datagrams(self, now: Now) -> None:
-        for event in self.path.events():
-            if event[0] == "endpoint":
-                self._for_us(event[3], event[2], now)
-            else:
-                _, _, source, header, attached, length = event
-                self._send(self.registrar.handle_unmatched(header, source, attached, length, now))
+        self._driver.each(self.path.events(), self._on_path_event, now)
+
+    def _on_path_event(self, event: SwitchEvent, now: Now) -> None:
+        if event[0] == "endpoint":
+            self._for_us(event[3], event[2], now)
+        else:
+            _, _, source, header, attached, length = event
+            self._send(self.registrar.handle_unmatched(header, source, attached, length, now))
 
     def _for_us(self, datagram: bytes, source: Locator, now: Now) -> None:
         try:
@@ -118,18 +120,20 @@ class SwitchService:
     def _flush(self, now: Now) -> None:
         """Carry out what the machines decided, until nothing is left to do."""
         while events := self.sessions.events():
-            for event in events:
-                match event:
-                    case AttachRequested():
-                        self._grant(event, now)
-                    case AttachSettled():
-                        self._send(self.registrar.settle(event.node_id, event.report_master, now))
-                    case CrlChanged():
-                        self._use_crl(now)
-                    case _:
-                        self.counters[f"event_{type(event).__name__}"] += 1
+            self._driver.each(events, self._on_session_event, now)
         for datagram, context in self.sessions.datagrams():
             self.path.send(datagram, Locator.unpack(context))
+
+    def _on_session_event(self, event: Event, now: Now) -> None:
+        match event:
+            case AttachRequested():
+                self._grant(event, now)
+            case AttachSettled():
+                self._send(self.registrar.settle(event.node_id, event.report_master, now))
+            case CrlChanged():
+                self._use_crl(now)
+            case _:
+                self.counters[f"event_{type(event).__name__}"] += 1
 
     def _grant(self, event: AttachRequested, now: Now) -> None:
         masters = event.report_master, event.private_master
