@@ -190,34 +190,38 @@ class AttachmentClient:
         if mono > self._reporter.last_sent + _OWN_REPORT:
             self._silence.sent(mono)
 
-    def receive_report(self, datagram: bytes, now: Now) -> None:
-        """A datagram of type REPORT came from the Switch's locator. Untrusted."""
+    def receive_report(self, datagram: bytes, now: Now) -> bool:
+        """A datagram of type REPORT. Untrusted. True if it proves that the Switch is there where it came from."""
         try:
             report = parse_report(datagram)
         except Malformed as error:
             self.counters[error.reason] += 1
-            return
+            return False
         held = self._held
         if held is None or self._stopped or isinstance(report, Update):
             self.counters["report_unexpected"] += 1
-            return
+            return False
         dst, src = (report.dst, report.src) if isinstance(report, Mismatch) else report.common[:2]
         if dst != self._me or src != held.switch_id:
             self.counters["not_for_me"] += 1
-            return
+            return False
+        proved = False
         if isinstance(report, Mismatch):
             self.counters["mismatch"] += self._reporter.mismatch(report, now)
         elif isinstance(report, Challenge):
             self.counters["challenge"] += self._reporter.challenge(report, now)
         else:
-            self._authenticated(report, datagram, held, now)
+            proved = self._authenticated(report, datagram, held, now)
         self._follow(now)
+        return proved
 
-    def receive_private(self, datagram: bytes, now: Now) -> None:
-        """A datagram of type PRIVATE. Untrusted."""
-        if self._private.receive_untrusted(datagram, now):
+    def receive_private(self, datagram: bytes, now: Now) -> bool:
+        """A datagram of type PRIVATE. As `receive_report`."""
+        asked = self._private.receive_untrusted(datagram, now)
+        if asked:
             self._silence.answered(now.mono)
         self._follow(now)
+        return asked
 
     # -- Out
 
@@ -282,27 +286,30 @@ class AttachmentClient:
 
     # -- Inside: reports
 
-    def _authenticated(self, report: Ack | Nak | CrlPiece, datagram: bytes, held: GrantHeld, now: Now) -> None:
+    def _authenticated(self, report: Ack | Nak | CrlPiece, datagram: bytes, held: GrantHeld, now: Now) -> bool:
+        """True if it answers what we sent: a copy of an answer does not, nor what is pushed."""
         if report.common.boot_id not in (held.boot_id, held.candidate):
             self.counters["boot_id"] += 1
         elif report.common.grant != held.grant or not verify(datagram, held.down):
             self.counters["report_tag"] += 1
         elif isinstance(report, Ack):
-            self._ack(report, held, now)
+            return self._ack(report, held, now)
         elif isinstance(report, Nak):
-            self._nak(report, held, now)
+            return self._nak(report, held, now)
         else:
-            self._reporter.answered(report.common.number)
+            asked = self._reporter.answered(report.common.number)
             self._silence.answered(now.mono)
             der = self._crl.receive(report, now)
             if der is not None:
                 self._events.append(CrlArrived(report.number, der))
+            return asked is not None
+        return False
 
-    def _ack(self, ack: Ack, held: GrantHeld, now: Now) -> None:
+    def _ack(self, ack: Ack, held: GrantHeld, now: Now) -> bool:
         sent = self._reporter.answered(ack.common.number)
         if sent is None:
             self.counters["echo"] += 1
-            return
+            return False
         self.rtt.add(now.mono - sent.at)
         self._adopt(held, ack.common.boot_id, now)
         exchange = self._reporter.exchange
@@ -310,22 +317,24 @@ class AttachmentClient:
         done = self._reporter.accept(ack, sent, now)
         if leaving:
             self._left()
-            return
+            return True
         if done or any(ack.proof):
             self._seen_at(ack.observed, now)
         self._answered(now)
         self._told_crl(ack.crl_number, now)
+        return True
 
-    def _nak(self, nak: Nak, held: GrantHeld, now: Now) -> None:
+    def _nak(self, nak: Nak, held: GrantHeld, now: Now) -> bool:
         number = nak.common.number
         pushed = number == 0 and nak.reason in (NakReason.REVOKED, NakReason.SUPERSEDED)
         if nak.reason == NakReason.NO_PRIVATE_KEYS:
-            self.counters["nak_no_private_keys"] += self._private.keys_lost(number, now)
-            return
+            asked = self._private.keys_lost(number, now)
+            self.counters["nak_no_private_keys"] += asked
+            return asked
         sent = None if pushed else self._reporter.answered(number)
         if sent is None and not pushed:
             self.counters["echo"] += 1
-            return
+            return False
         self.counters[f"nak_{nak.reason.name.lower()}"] += 1
         self._silence.answered(now.mono)
         if nak.reason == NakReason.SUPERSEDED:
@@ -344,6 +353,7 @@ class AttachmentClient:
             self._reporter.finish()
             self._answered(now)
             self._need_tls("attach_again", now)
+        return not pushed
 
     def _adopt(self, held: GrantHeld, boot_id: int, now: Now) -> None:
         """An answer under the keys, to our own packet, carries this boot ID."""

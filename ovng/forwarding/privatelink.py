@@ -78,25 +78,26 @@ class PrivateLink:
         return True
 
     def receive_untrusted(self, datagram: bytes, now: Now) -> bool:
-        """A datagram of type PRIVATE. True if the Switch has sealed it, and we asked or were to be told."""
+        """A datagram of type PRIVATE. True if it answers what we asked: a push does not, nor a copy of an answer."""
         try:
             message = self._open(datagram)
         except Malformed as error:
             self._counters[error.reason] += 1
             return False
-        known = False
-        if isinstance(message, Resolved):
-            known = self.resolver.receive(message, now)
-        elif isinstance(message, RouteList):
-            known = self.routes.receive(message, now)
-        elif isinstance(message, Changed) and message.counter > self._last_push:
-            known, self._last_push = True, message.counter
+        if isinstance(message, Changed) and message.counter > self._last_push:
+            self._last_push = message.counter
             if message.prefix is not None:
                 self.resolver.changed(message.prefix, now)
             self.routes.told(message.version, now)
-        if not known:
+            return False
+        asked = False
+        if isinstance(message, Resolved):
+            asked = self.resolver.receive(message, now)
+        elif isinstance(message, RouteList):
+            asked = self.routes.receive(message, now)
+        if not asked:
             self._counters["private_unasked"] += 1
-        return known
+        return asked
 
     def deadline(self, now: Now) -> float | None:
         """When `handle_timer` has something to do, in monotonic seconds."""
