@@ -30,6 +30,7 @@ from ovng.io.libcrypto import load_libcrypto, make_aead
 from ovng.io.switchpath import SwitchDataPath, SwitchEvent, make_table
 from ovng.session.events import AttachRequested, AttachSettled, CrlChanged, Event
 from ovng.session.manager import SessionManager
+from ovng.switch.snapshots import SnapshotWriter
 from ovng.switch.state import SNAPSHOT, TICKET_KEYS, SwitchState
 from ovng.switch.status import switch_status
 from ovng.wire.header import PacketType, parse_header
@@ -55,7 +56,7 @@ class SwitchService:
         )
         self.counters: Counter[str] = Counter()
         self._restore(now)
-        self._next_snapshot = now.mono + limits.SNAPSHOT_INTERVAL
+        self._snapshots = SnapshotWriter(self.state, self.registrar.snapshot, now)
         self._driver = Driver(deadline=self._deadline, on_timer=self._on_timer, flush=self._flush)
 
     async def run(self) -> None:
@@ -74,7 +75,8 @@ class SwitchService:
             notify.stopping()
             self.path.stop()
             await control.close()
-            self._save()
+            self._snapshots.close()
+            self._store_ticket_keys()
 
     # -- What happens
 
@@ -108,12 +110,11 @@ class SwitchService:
     def _on_timer(self, now: Now) -> None:
         self.sessions.handle_timer(now)
         self._send(self.registrar.tick(now))
-        if now.mono >= self._next_snapshot:
-            self._next_snapshot = now.mono + limits.SNAPSHOT_INTERVAL
-            self._save()
+        self._snapshots.handle_timer(now)
+        self._store_ticket_keys()
 
     def _deadline(self, now: Now) -> float | None:
-        wanted = [self.sessions.deadline(now), self.registrar.deadline(now), self._next_snapshot]
+        wanted = [self.sessions.deadline(now), self.registrar.deadline(now), self._snapshots.deadline()]
         return min(at for at in wanted if at is not None)
 
     def _flush(self, now: Now) -> None:
@@ -137,8 +138,7 @@ class SwitchService:
     def _grant(self, event: AttachRequested, now: Now) -> None:
         masters = event.report_master, event.private_master
         grant = self.registrar.attach(event.identity, event.request, event.context, *masters, now)
-        if self.registrar.ticket_keys_changed:  # or a crash would make the ticket in this grant worthless
-            self.state.write(TICKET_KEYS, self.registrar.ticket_keys())
+        self._store_ticket_keys()  # or a crash would make the ticket in this grant worthless
         self.sessions.grant(event.ref, grant, now)
 
     def _send(self, answers: list[Out]) -> None:
@@ -191,8 +191,7 @@ class SwitchService:
             log.warning("%s: state not usable (%s); nodes attach anew", self.profile.state_dir, error.reason)
         self._use_crl(now)
 
-    def _save(self) -> None:
-        self.state.write(SNAPSHOT, b"".join(self.registrar.snapshot()))
+    def _store_ticket_keys(self) -> None:
         if self.registrar.ticket_keys_changed:
             self.state.write(TICKET_KEYS, self.registrar.ticket_keys())
 
