@@ -22,7 +22,7 @@ all build: $(VENV)/.built ## Build; the command is then .venv/bin/ovng
 
 demo: build ## A Switch, two nodes and a LAN host in namespaces; one node moves mid-transfer
 	@tools/need demo
-	@$(SUDO) $(VENV)/bin/ovng demo
+	@$(VENV)/bin/ovng demo
 
 test: $(VENV)/.dev ## The whole suite (15 minutes at most): lint, release, debug, sanitizers
 	@tools/need test
