@@ -127,7 +127,14 @@ class NodeDataPath:
         """
         address = _address(sock, switch)
         _prepare(sock, self._gro)
-        self._loops.set_path(index, os.dup(sock.fileno()), sock.family, switch.packed())
+        ours, loops_own = sock.dup(), sock.dup()
+        try:
+            self._loops.set_path(index, loops_own.fileno(), sock.family, switch.packed())
+        except BaseException:
+            ours.close()
+            loops_own.close()
+            raise
+        loops_own.detach()
         self._forget(index)
         self._paths[index] = (ours, address)
 

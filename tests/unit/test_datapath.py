@@ -676,6 +676,14 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def test_a_refused_path_leaves_no_descriptor(rig: Rig) -> None:
+    before = open_descriptors()
+    for _ in range(5):
+        with pytest.raises(ValueError, match="a path is 0 to 3"):
+            rig.path.set_path(4, rig.outer, Locator.of("192.0.2.1", 5140))
+    assert open_descriptors() == before
+
+
 def threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
 
