@@ -90,7 +90,8 @@ def registrar(
     now: Now = START, seed: int = 1, table: NodeTable | None = None, network: tuple[Prefix, ...] = ()
 ) -> Registrar:
     """A Switch that has just started."""
-    return Registrar(SWITCH, table or SlowTable(1_000, bytes(16)), seeded(seed), TestAead, now, network)
+    table = SlowTable(1_000, bytes(16)) if table is None else table
+    return Registrar(SWITCH, table, seeded(seed), TestAead, now, network)
 
 
 class FakeNode:

@@ -28,6 +28,7 @@ from ovng.wire.inner import Attach, AttachMode, Grant, GrantStatus
 _GRANT_STEP = 4  # seconds; half of 2^16 steps is 36 h, longer than a grant lives
 _PENDING_MAX = 4_096
 _PENDING_SECONDS = 60.0
+_REMOVED_MAX = 1_024  # in the 4 s in which a number could be given again
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class Attachments:
         self._table, self._directory, self._tickets, self._moves = table, directory, tickets, moves
         self._boot_id = boot_id
         self._pending: dict[int, _Pending] = {}
+        self._removed: dict[int, int] = {}
         self.revoked: frozenset[bytes] = frozenset()
         """Serial hashes that may not attach."""
         self.crl_number = 0
@@ -93,11 +95,11 @@ class Attachments:
         held = self.find(identity.id, now)
         if request.flags == AttachMode.CONTINUE and held is not None and held.instance != request.instance:
             return self._refuse(GrantStatus.SUPERSEDED, source)
-        self._pending = {node: entry for node, entry in self._pending.items() if now.mono < entry.until}
+        while self._pending and next(iter(self._pending.values())).until <= now.mono:  # in the order they were made
+            del self._pending[next(iter(self._pending))]
         if (held is None and len(self._table) >= self._table.capacity) or len(self._pending) >= _PENDING_MAX:
             return self._refuse(GrantStatus.FULL, source)
-        last = self._pending[identity.id].record.grant if identity.id in self._pending else held and held.grant
-        grant = next_grant(last or request.grant, now.wall)
+        grant = next_grant(self._last_grant(identity.id, held) or request.grant, now.wall)
         lifetime = max(60, min(GRANT_LIFETIME, int(identity.not_after - now.wall)))
         record = Record(
             report_master,
@@ -107,6 +109,7 @@ class Attachments:
             int(now.boot) + lifetime,
             grant,
         )
+        self._pending.pop(identity.id, None)
         self._pending[identity.id] = _Pending(
             record, identity.prefixes, request.keepalive, source, now.mono + _PENDING_SECONDS
         )
@@ -169,6 +172,11 @@ class Attachments:
 
     def remove(self, node: int) -> None:
         """Forget a node. Its prefixes go when the directory is swept."""
+        data = self._table.record(node)
+        if data is not None:
+            self._removed[node] = record_grant(data)
+            if len(self._removed) > _REMOVED_MAX:
+                del self._removed[next(iter(self._removed))]
         self._moves.cancel(node)
         self._table.remove(node)
 
@@ -206,6 +214,12 @@ class Attachments:
         self.save(node, record)
 
     # -- Inside
+
+    def _last_grant(self, node: int, held: Record | None) -> int:
+        """The last number given to a node, 0 if that is not known; the directory needs the next to be another."""
+        if node in self._pending:
+            return self._pending[node].record.grant
+        return held.grant if held is not None else self._removed.get(node, 0)
 
     def _refuse(self, status: GrantStatus, source: Locator) -> Grant:
         return Grant(status, 0, 0, self._boot_id, source, self.crl_number)

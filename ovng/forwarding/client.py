@@ -170,10 +170,11 @@ class AttachmentClient:
         self._nonces.clear()
         self._backoff.reset()
         self._answered(now)
-        self._seen_at(grant.observed, now)
-        self._events.append(AttachedNow(switch_id, grant.observed))
         if moving:
             self._reporter.moved(now)
+        else:
+            self._seen_at(grant.observed, now)
+        self._events.append(AttachedNow(switch_id, grant.observed))
         if restarted:
             self._resolver.spread(now)
         self._resolver.ask_at_once(now)
@@ -212,31 +213,33 @@ class AttachmentClient:
         if mono > self._reporter.last_sent + 0.05:  # our own reports are none
             self._silence.sent(mono)
 
-    def receive_report(self, datagram: bytes, now: Now) -> None:
-        """A datagram of type REPORT came from the Switch's locator. Untrusted."""
+    def receive_report(self, datagram: bytes, now: Now) -> bool:
+        """A datagram of type REPORT. Untrusted. True if it proves that the Switch is there where it came from."""
         try:
             report = parse_report(datagram)
         except Malformed as error:
             self.counters[error.reason] += 1
-            return
+            return False
         held = self._held
         if held is None or self._stopped or isinstance(report, Update):
             self.counters["report_unexpected"] += 1
-            return
+            return False
         dst, src = (report.dst, report.src) if isinstance(report, Mismatch) else report.common[:2]
         if dst != self._me or src != held.switch_id:
             self.counters["not_for_me"] += 1
-            return
+            return False
+        proved = False
         if isinstance(report, Mismatch):
             self.counters["mismatch"] += self._reporter.mismatch(report, now)
         elif isinstance(report, Challenge):
             self.counters["challenge"] += self._reporter.challenge(report, now)
         else:
-            self._authenticated(report, datagram, held, now)
+            proved = self._authenticated(report, datagram, held, now)
         self._follow(now)
+        return proved
 
-    def receive_private(self, datagram: bytes, now: Now) -> None:
-        """A datagram of type PRIVATE. Untrusted."""
+    def receive_private(self, datagram: bytes, now: Now) -> bool:
+        """A datagram of type PRIVATE. As `receive_report`."""
         held = self._held
         try:
             header = parse_header(datagram)
@@ -257,7 +260,7 @@ class AttachmentClient:
             message = parse_private(plaintext)
         except Malformed as error:
             self.counters[error.reason] += 1
-            return
+            return False
         self._silence.answered(now.mono)
         known = True
         if isinstance(message, ResolvedMessage):
@@ -274,6 +277,7 @@ class AttachmentClient:
         if not known:
             self.counters["private_unasked"] += 1
         self._follow(now)
+        return known
 
     # -- Out
 
@@ -297,7 +301,7 @@ class AttachmentClient:
         times: list[float | None] = [self._tls_again if self._tls is not None else None, self._leave_by]
         if self._held is not None:
             times += [self._reporter.deadline(), self._next_refresh, now.mono + (self._held.renew_at - now.boot)]
-            times += [self._crl.deadline(), self._silence.deadline(now.mono)]
+            times += [self._crl.deadline(), self._silence.deadline(now.mono, self.rtt.srtt)]
         elif self._lost_at is not None:
             times.append(self._lost_at + self._told_unreachable)
         times += [self._resolver.deadline(now), self._routes.deadline()]
@@ -329,7 +333,7 @@ class AttachmentClient:
         if now.mono >= self._next_refresh:
             self._next_refresh = now.mono + jittered(self._keepalive, _KEEPALIVE_JITTER, self._random)
             self._reporter.begin(ReportKind.REFRESH, now)
-        if self._silence.due(now.mono):
+        if self._silence.due(now.mono, self.rtt.srtt):
             self._silence.probed(now.mono)
             self._reporter.begin(ReportKind.REFRESH, now)
         self._crl.handle_timer(now)
@@ -351,27 +355,30 @@ class AttachmentClient:
 
     # -- Inside: reports
 
-    def _authenticated(self, report: Ack | Nak | CrlPiece, datagram: bytes, held: GrantHeld, now: Now) -> None:
+    def _authenticated(self, report: Ack | Nak | CrlPiece, datagram: bytes, held: GrantHeld, now: Now) -> bool:
+        """True if it answers what we sent: a copy of an answer does not, nor what is pushed."""
         if report.common.boot_id not in (held.boot_id, held.candidate):
             self.counters["boot_id"] += 1
         elif report.common.grant != held.grant or not verify(datagram, held.down):
             self.counters["report_tag"] += 1
         elif isinstance(report, Ack):
-            self._ack(report, held, now)
+            return self._ack(report, held, now)
         elif isinstance(report, Nak):
-            self._nak(report, held, now)
+            return self._nak(report, held, now)
         else:
-            self._reporter.answered(report.common.number)
+            asked = self._reporter.answered(report.common.number)
             self._silence.answered(now.mono)
             der = self._crl.receive(report, now)
             if der is not None:
                 self._events.append(CrlArrived(report.number, der))
+            return asked is not None
+        return False
 
-    def _ack(self, ack: Ack, held: GrantHeld, now: Now) -> None:
+    def _ack(self, ack: Ack, held: GrantHeld, now: Now) -> bool:
         sent = self._reporter.answered(ack.common.number)
         if sent is None:
             self.counters["echo"] += 1
-            return
+            return False
         self.rtt.add(now.mono - sent.at)
         self._adopt(held, ack.common.boot_id, now)
         exchange = self._reporter.exchange
@@ -379,24 +386,26 @@ class AttachmentClient:
         done = self._reporter.accept(ack, sent, now)
         if leaving:
             self._left()
-            return
+            return True
         if done or any(ack.proof):
             self._seen_at(ack.observed, now)
         self._answered(now)
         self._told_crl(ack.crl_number, now)
+        return True
 
-    def _nak(self, nak: Nak, held: GrantHeld, now: Now) -> None:
+    def _nak(self, nak: Nak, held: GrantHeld, now: Now) -> bool:
         number = nak.common.number
         pushed = number == 0 and nak.reason in (NakReason.REVOKED, NakReason.SUPERSEDED)
         if nak.reason == NakReason.NO_PRIVATE_KEYS:
-            if number in self._nonces:
+            asked = number in self._nonces
+            if asked:
                 self._nonces.clear()
                 self._lost_private_keys(held, now)
-            return
+            return asked
         sent = None if pushed else self._reporter.answered(number)
         if sent is None and not pushed:
             self.counters["echo"] += 1
-            return
+            return False
         self.counters[f"nak_{nak.reason.name.lower()}"] += 1
         self._silence.answered(now.mono)
         if nak.reason == NakReason.SUPERSEDED:
@@ -415,6 +424,7 @@ class AttachmentClient:
             self._reporter.finish()
             self._answered(now)
             self._need_tls("attach_again", now)
+        return not pushed
 
     def _adopt(self, held: GrantHeld, boot_id: int, now: Now) -> None:
         """An answer under the keys, to our own packet, carries this boot ID."""

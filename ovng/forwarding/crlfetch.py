@@ -83,3 +83,4 @@ class CrlFetch:
 
     def _begin(self, number: int) -> None:
         self._number, self._total, self._pieces, self._wait = number, 0, {}, SILENCE_REFRESH
+        self._not_before = float("-inf")

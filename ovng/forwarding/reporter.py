@@ -110,9 +110,9 @@ class Reporter:
 
     def accept(self, ack: Ack, sent: Sent, now: Now) -> bool:
         """An ACK of ours. True when it ends the exchange (then `exchange` is what it was for, until `finish`)."""
-        exchange = self.exchange
-        if exchange is None or sent.era != self._era or sent.kind == ReportKind.GET_CRL:
+        if sent.era != self._era or sent.kind == ReportKind.GET_CRL:
             return False
+        exchange = self.exchange or Exchange(sent.kind, sent.at)  # late, but true
         if _RANK[sent.kind] < _RANK[exchange.kind] and not sent.proved:
             return False
         if any(ack.proof) and exchange.kind != ReportKind.BYE:

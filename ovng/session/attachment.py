@@ -193,6 +193,7 @@ class AttachServer:
                 self._granted[ref] = False
                 secrets, _ = attempt.agreement()
                 self._env.emit(AttachSettled(ref, attempt.peer, secrets.report_master, secrets.private_master))
+                attempt.forget_secrets()
             if not self._awaits_crl(attempt):
                 self._remove(attempt)
                 self._table.forget(attempt, now)

@@ -26,6 +26,7 @@ from ovng.ids import NodeID
 from ovng.limits import (
     ATTEMPT_DEADLINE,
     ATTEMPT_STALL,
+    GENERATION_MAX,
     INNER_MESSAGE_MAX,
     OLD_KEY_RECEIVES,
     RECONNECT_BACKOFF_MAX,
@@ -243,8 +244,9 @@ class Peer:
             return
         key_id = self._keys.reserve()
         attempt_id = self._env.new_id()
-        if self.session is not None:
-            terms = Terms(self.session.id, self.session.generation.number + 1, key_id)
+        session = self.session
+        if session is not None and session.generation.number < GENERATION_MAX:
+            terms = Terms(session.id, session.generation.number + 1, key_id)
         else:
             terms = Terms(attempt_id, 0, key_id)
         patience = ATTEMPT_STALL if self._probing else ATTEMPT_DEADLINE

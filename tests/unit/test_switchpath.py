@@ -123,6 +123,20 @@ def test_flows_of_unequal_sizes_keep_their_order() -> None:
         assert [datagram for datagram in got if datagram[12:20] == NodeID(B).packed()] == sent_b
 
 
+def test_a_train_of_small_datagrams_behind_a_large_one_stays_a_train() -> None:
+    """Three that together are shorter than the segment before them are still three."""
+    w = World()
+    try:
+        a, b = w.node(A), w.node(B)
+        large = a.send(B, bytes(1400))
+        small = [header(B, A, number=i) + bytes([i]) * 60 for i in range(3)]
+        a.send_train(small)
+        w.path.start()  # both messages are in the first batch
+        assert b.receive(4) == [large, *small]
+    finally:
+        w.close()
+
+
 def test_a_train_may_hold_everything_at_once() -> None:
     """Good, unknown, malformed, for the Switch: each datagram of one message finds its own way."""
     with world() as w:
