@@ -9,6 +9,7 @@ from ovng.forwarding.record import Record
 from ovng.ids import Locator
 from ovng.limits import HEADER_SIZE
 from ovng.wire.header import Header, PacketType, parse_header
+from ovng.wire.report import Challenge, Common, Mismatch
 from tests.sim.network import Weather
 from tests.sim.test_world_moves import at_switch, one_session, talking
 from tests.sim.world import Arrival, Place, World
@@ -258,6 +259,29 @@ def test_mutations_as_they_happen() -> None:
         sent = world.traffic(one, other, 3.0)
         assert sum(packet.arrived is None for packet in sent) < len(sent) // 10
         assert one_session(one, other)
+
+
+def test_forged_hints_put_nothing_off() -> None:
+    """Whoever is the first to speak in every second: the node's own tries go on beside what it makes of hints."""
+    for kind in ("mismatch", "challenge"):
+        world, one, other = talking()
+        thief = world.fresh_locator()
+        grant = one.node.client.grant
+        assert grant is not None
+        common = Common(one.node.id, world.switch.id, 0, grant.boot_id, grant.grant)
+        challenge = Challenge(common, bytes(range(16)), bytes(8)).pack()
+        mismatch = Mismatch(one.node.id, world.switch.id, 0, thief, bytes(range(16))).pack()
+        world.run(10.0)
+        one.link.cut = True
+        for _ in range(100):
+            world.send(one, other)
+            world.run(0.1)
+        world.rebind(one)
+        one.link.cut = False
+        for _ in range(40):
+            world.inject(one, mismatch if kind == "mismatch" else challenge, thief)
+            world.run(0.1)
+        assert at_switch(world, one), f"within 4 s, in spite of every {kind}"
 
 
 def test_memory_of_a_flood_is_bounded() -> None:
