@@ -15,7 +15,7 @@ from ovng import limits
 from ovng.clock import Now
 from ovng.clock import now as read_clock
 from ovng.config.profile import NodeProfile
-from ovng.errors import ConfigError, Malformed, OvngError, Superseded
+from ovng.errors import ConfigError, Malformed, OvngError, Superseded, SystemProblem
 from ovng.forwarding import clientevents as attachment
 from ovng.forwarding.client import AttachmentClient, ClientConfig
 from ovng.ids import Locator, NodeID, Prefix
@@ -77,6 +77,7 @@ class NodeService:
         self.watcher = Watcher(profile.interface)
         self.links = LinkSnapshot()
         self.plan = RoutePlan((), ())
+        self._connected = tuple(self.tunnel.connected())
         self.warnings: list[str] = self.tunnel.forwarding(profile.routes, profile.forward)
         self.announced: tuple[tuple[NodeID, Prefix], ...] = ()
         self.route_errors: dict[Prefix, str] = {}
@@ -154,8 +155,8 @@ class NodeService:
                 self.sessions.on_unknown_data(peer, now)
             case ("first_receive", peer, key_id):
                 self.sessions.on_first_receive(peer, key_id, now)
-            case ("soft_limit" | "hard_limit", peer, key_id):
-                self.sessions.on_limit(peer, key_id, now)
+            case ("soft_limit" | "hard_limit" as limit, peer, key_id):
+                self.sessions.on_limit(peer, key_id, now, hard=limit == "hard_limit")
 
     def _on_datagram(self, datagram: bytes, source: Locator, now: Now) -> None:
         try:
@@ -263,7 +264,7 @@ class NodeService:
                 self.path.retire_send(event.peer)
                 self.overlay.on_send_paused(event.peer)
             case session.SessionDown():
-                self.overlay.on_session_down(event.peer)
+                self.overlay.on_session_down(event.peer, now)
                 text = f": {escape(event.text)}" if event.text else ""
                 log.info("session with %s ended (%s)%s", event.peer, event.reason, text)
             case session.ConnectFailed():
@@ -343,12 +344,17 @@ class NodeService:
             own=self.trust.identity.prefixes,
             accept=profile.accept_routes,
             exits=frozenset(profile.exit),
-            connected=tuple(self.tunnel.connected()),
+            connected=self._connected,
             switch_addresses=self.switch.ips,
         )
 
     def _replan(self) -> None:
-        """Let the kernel's routes follow what is announced and what this machine is connected to."""
+        """Let all routes follow what is announced, what this machine is connected to, and the profile."""
+        try:
+            self._connected = tuple(self.tunnel.connected())
+        except SystemProblem as error:
+            log.warning("%s; routes are judged by what was connected before", error)
+        self.overlay.policy_changed()
         plan = plan_routes(self.announced, self.me, self._policy())
         failed = self.tunnel.set_routes(plan.prefixes)
         if plan != self.plan:
