@@ -253,9 +253,9 @@ def test_what_came_without_all_its_control_messages_is_dropped() -> None:
     """GRO's segment size may be what is missing: then a train would pass as one datagram."""
     sock = open_socket(*V4)
     try:
-        wanted = [(socket.IPPROTO_IP, option) for option in (8, 12, 13, 20)]  # IP_PKTINFO, RECVTTL, RECVTOS, ORIGDSTADDR
-        for level, option in [*wanted, (socket.SOL_SOCKET, 29)]:  # SO_TIMESTAMP: 144 bytes with them, of 128
-            sock.setsockopt(level, option, 1)
+        for option in (8, 12, 13, 20):  # IP_PKTINFO, IP_RECVTTL, IP_RECVTOS, IP_RECVORIGDSTADDR
+            sock.setsockopt(socket.IPPROTO_IP, option, 1)
+        sock.setsockopt(socket.SOL_SOCKET, 29, 1)  # SO_TIMESTAMP: 144 bytes together, of 128
         receiver = Receiver(sock.fileno())
         sock.sendto(b"hello", sock.getsockname())
         assert receiver.receive() == []
