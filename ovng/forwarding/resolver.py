@@ -52,6 +52,7 @@ class Resolver:
         self._random, self._send = random, send
         self._answers: dict[IPAddress, _Answer] = {}
         self._questions: dict[IPAddress, _Question] = {}
+        self._answers_due = float("inf")  # boot clock; no answer is due before
         self.events: list[Resolved] = []
 
     @property
@@ -86,6 +87,7 @@ class Resolver:
             self._evict()
         until = now.boot + message.lifetime
         self._answers[address] = _Answer(message, until, until, used=False)
+        self._answers_due = min(self._answers_due, until)
         if before is None or _meaning(before.message) != _meaning(message):
             self.events.append(_event(address, message))
         return True
@@ -95,7 +97,7 @@ class Resolver:
         for address, answer in list(self._answers.items()):
             if address.version == prefix.version and address in prefix:
                 answer.until = max(answer.until, now.boot + _ASKING_SECONDS)
-                answer.ask_again = now.boot
+                answer.ask_again = self._answers_due = now.boot
                 answer.used = True
         for address, question in self._questions.items():
             if address.version == prefix.version and address in prefix:
@@ -107,6 +109,7 @@ class Resolver:
             if answer.used:
                 wait = SPREAD_FIRST + (SPREAD_LAST - SPREAD_FIRST) * fraction(self._random)
                 answer.ask_again = now.boot + wait
+                self._answers_due = min(self._answers_due, answer.ask_again)
                 answer.until = max(answer.until, now.boot + SPREAD_LAST + _ASKING_SECONDS)
 
     def ask_at_once(self, now: Now) -> None:
@@ -116,12 +119,24 @@ class Resolver:
 
     def deadline(self, now: Now) -> float | None:
         """When `handle_timer` has something to do, in monotonic seconds."""
-        asking = [min(question.due, question.wanted_until) for question in self._questions.values()]
-        held = [now.mono + max(0.0, min(a.ask_again, a.until) - now.boot) for a in self._answers.values()]
-        return min(asking + held, default=None)
+        times = [min(question.due, question.wanted_until) for question in self._questions.values()]
+        if self._answers:
+            times.append(now.mono + max(0.0, self._answers_due - now.boot))
+        return min(times, default=None)
 
     def handle_timer(self, now: Now) -> None:
         """Ask what is due; forget what was not used."""
+        if now.boot >= self._answers_due:
+            self._renew_answers(now)
+        for address, question in list(self._questions.items()):
+            if now.mono >= question.wanted_until:
+                del self._questions[address]
+            elif now.mono >= question.due:
+                self._try(address, question, now)
+
+    # -- Inside
+
+    def _renew_answers(self, now: Now) -> None:
         for address, answer in list(self._answers.items()):
             if now.boot < min(answer.ask_again, answer.until):
                 continue
@@ -131,13 +146,7 @@ class Resolver:
                 self._ask(address, now)
             else:
                 del self._answers[address]
-        for address, question in list(self._questions.items()):
-            if now.mono >= question.wanted_until:
-                del self._questions[address]
-            elif now.mono >= question.due:
-                self._try(address, question, now)
-
-    # -- Inside
+        self._answers_due = min((min(a.ask_again, a.until) for a in self._answers.values()), default=float("inf"))
 
     def _ask(self, address: IPAddress, now: Now) -> None:
         question = self._questions.get(address)
