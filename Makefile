@@ -22,7 +22,7 @@ all build: $(VENV)/.built ## Build; the command is then .venv/bin/ovng
 
 demo: build ## A Switch, two nodes and a LAN host in namespaces; one node moves mid-transfer
 	@tools/need demo
-	@$(SUDO) $(VENV)/bin/ovng demo
+	@$(VENV)/bin/ovng demo
 
 test: $(VENV)/.dev ## The whole suite (15 minutes at most): lint, release, debug, sanitizers
 	@tools/need test
@@ -54,9 +54,10 @@ lint: $(VENV)/.dev ## Format, lint and types
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy
 
-bench: $(VENV)/.dev ## ovng, openvpn and the plain path through one hub, in one run; table and JSON
+bench: $(VENV)/.dev ## The parts, then ovng and others through one hub, in one run; tables and JSON (4 minutes)
 	@tools/need bench
-	@$(SUDO) $(PY) benchmarks/bench.py
+	@$(SUDO) $(PY) -m benchmarks.micro
+	@$(SUDO) $(PY) -m benchmarks
 
 fuzz: $(VENV)/.dev ## Coverage-guided fuzzing of every entry that takes network bytes (FUZZ_SECONDS each, 60)
 	@$(PY) -c 'import atheris' 2>/dev/null || $(PIP) install atheris

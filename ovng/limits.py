@@ -51,6 +51,7 @@ HARD_PACKETS = 1 << 29
 HARD_BLOCKS = 1 << 36
 KEY_MAX_AGE_FACTOR = 3
 OLD_KEY_RECEIVES = 60.0
+GENERATION_MAX = (1 << 32) - 1  # as READY can say; then comes a new session
 RECEIVE_GENERATIONS = 4  # that open packets of one peer side by side; rekeying faster than 20 s ends the oldest early
 REPLAY_WINDOW = 8_192  # 9 ms of 1400-byte packets at 10 Gbit/s
 

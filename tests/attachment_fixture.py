@@ -90,7 +90,8 @@ def registrar(
     now: Now = START, seed: int = 1, table: NodeTable | None = None, network: tuple[Prefix, ...] = ()
 ) -> Registrar:
     """A Switch that has just started."""
-    return Registrar(SWITCH, table or SlowTable(1_000, bytes(16)), seeded(seed), TestAead, now, network)
+    table = SlowTable(1_000, bytes(16)) if table is None else table
+    return Registrar(SWITCH, table, seeded(seed), TestAead, now, network)
 
 
 class FakeNode:
@@ -111,12 +112,12 @@ class FakeNode:
         self.report_master, self.private_master = self.random(32), self.random(32)
         held = 0 if self.grant is None else self.grant.grant
         request = Attach(mode, held if mode == AttachMode.CONTINUE else 0, self.instance, keepalive)
-        grant = switch.attach(self.identity, request, source.packed(), self.report_master, now)
+        grant = switch.attach(self.identity, request, source.packed(), self.report_master, self.private_master, now)
         if grant.status:
             self.refused = grant.status
             return []
         self.grant, self.number = grant, 0
-        return switch.settle(self.id, self.report_master, self.private_master, now)
+        return switch.settle(self.id, self.report_master, now)
 
     @property
     def up(self) -> bytes:

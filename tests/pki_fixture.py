@@ -86,6 +86,10 @@ class Network:
         self._revoked |= {member.identity.serial: self.wall for member in members}
         return self.authority.crl(self._crl_number, self._revoked, self.wall)
 
+    def new_key(self, key_type: KeyType | None = None) -> PrivateKey:
+        """A member's key."""
+        return new_key(key_type or self.key_type)
+
     def _member(
         self,
         kind: Kind,
@@ -97,7 +101,7 @@ class Network:
         days: float,
         crl: bytes | None,
     ) -> Member:
-        key = key_type if isinstance(key_type, PrivateKey) else new_key(key_type or self.key_type)
+        key = key_type if isinstance(key_type, PrivateKey) else self.new_key(key_type)
         return self._certify(key, kind, prefixes, cluster, managed, wall, days, crl)
 
     def _certify(

@@ -116,7 +116,10 @@ cdef void _send_destination(parcel_book* book, const parcel_flow* destination) n
             at = present.next
             if (
                 opened != NULL
-                and (present.segment == opened.segment or present.length < opened.segment)
+                and (
+                    present.segment == opened.segment
+                    or (present.length == present.segment and present.length < opened.segment)  # one alone may end it
+                )
                 and memcmp(&present.to, &opened.to, sizeof(locator)) == 0
                 and udp_append(&book.senders[exit], present.data, present.length)
             ):

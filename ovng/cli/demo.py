@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tell the story; 0 when everything was as it must be."""
-    _become_root()
+    _own_network()
     started = now().mono
 
     def say(line: str) -> None:
@@ -46,19 +46,23 @@ def run(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _become_root() -> None:
-    """Go on as root of a user namespace when we are not root of this machine. Raises SystemProblem."""
+def _own_network() -> None:
+    """Go on in a user namespace with a network of its own when we are not root. Raises SystemProblem.
+
+    There we keep our own user ID, and all capabilities: as its root we could not, since tcpdump would try to become
+    another user, of which such a namespace has none.
+    """
     if os.environ.get(_INSIDE):
-        run_command("mount", "-t", "tmpfs", "tmpfs", "/run")  # ours alone: namespaces are named there
+        run_command("mount", "-t", "tmpfs", "tmpfs", "/run")  # where network namespaces have their names; ours alone
         return
     if os.geteuid() == 0:
         return
+    unshare = ["unshare", "-Unm", "--keep-caps", f"--map-user={os.getuid()}", f"--map-group={os.getgid()}"]
     try:
-        allowed = subprocess.run(["unshare", "-Urnm", "true"], capture_output=True, check=False).returncode == 0
+        allowed = subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         allowed = False
     if not allowed:
         raise SystemProblem("the demo makes network namespaces: run it as root (user namespaces are not allowed here)")
     os.environ[_INSIDE] = "1"
-    command = [sys.executable, "-m", "ovng.cli.main", *sys.argv[1:]]
-    os.execvp("unshare", ["unshare", "-Urnm", *command])  # noqa: S606
+    os.execvp("unshare", [*unshare, sys.executable, "-m", "ovng.cli.main", *sys.argv[1:]])  # noqa: S606

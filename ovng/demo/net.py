@@ -249,9 +249,9 @@ class Net:
 
     def join(self, a: Host, b: Host, a_addresses: Sequence[str] = (), b_addresses: Sequence[str] = ()) -> None:
         """A cable between two hosts; each end is named after the host at the other."""
-        a.ip("link", "add", b.name, "type", "veth", "peer", "name", a.name, "netns", b.namespace)
+        a.ip("link", "add", "name", b.name, "type", "veth", "peer", "name", a.name, "netns", b.namespace)
         for host, device, addresses in ((a, b.name, a_addresses), (b, a.name, b_addresses)):
-            host.ip("link", "set", device, "up")
+            host.ip("link", "set", "dev", device, "up")
             host.add_address(device, *addresses)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ is known also after a restart (serial arithmetic, RFC 1982), and one that was su
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ovng.clock import Now
@@ -28,6 +28,7 @@ from ovng.wire.inner import Attach, AttachMode, Grant, GrantStatus
 _GRANT_STEP = 4  # seconds; half of 2^16 steps is 36 h, longer than a grant lives
 _PENDING_MAX = 4_096
 _PENDING_SECONDS = 60.0
+_REMOVED_MAX = 1_024  # in the 4 s in which a number could be given again
 
 
 @dataclass(slots=True)
@@ -39,7 +40,6 @@ class _Pending:
     keepalive: int
     source: Locator
     until: float
-    report_master: bytes = field(repr=False)
 
 
 class Replaced(NamedTuple):
@@ -56,6 +56,7 @@ class Attachments:
         self._table, self._directory, self._tickets, self._moves = table, directory, tickets, moves
         self._boot_id = boot_id
         self._pending: dict[int, _Pending] = {}
+        self._removed: dict[int, int] = {}
         self.revoked: frozenset[bytes] = frozenset()
         """Serial hashes that may not attach."""
         self.crl_number = 0
@@ -79,29 +80,38 @@ class Attachments:
 
     # -- By TLS
 
-    def attach(self, identity: Identity, request: Attach, source: Locator, report_master: bytes, now: Now) -> Grant:
+    def attach(
+        self,
+        identity: Identity,
+        request: Attach,
+        source: Locator,
+        report_master: bytes,
+        private_master: bytes,
+        now: Now,
+    ) -> Grant:
         """Answer a proved node. What is granted holds from `settle` on; until then the old attachment does."""
         if serial_hash(identity.serial) in self.revoked:
             return self._refuse(GrantStatus.REVOKED, source)
         held = self.find(identity.id, now)
         if request.flags == AttachMode.CONTINUE and held is not None and held.instance != request.instance:
             return self._refuse(GrantStatus.SUPERSEDED, source)
-        self._pending = {node: entry for node, entry in self._pending.items() if now.mono < entry.until}
+        while self._pending and next(iter(self._pending.values())).until <= now.mono:  # in the order they were made
+            del self._pending[next(iter(self._pending))]
         if (held is None and len(self._table) >= self._table.capacity) or len(self._pending) >= _PENDING_MAX:
             return self._refuse(GrantStatus.FULL, source)
-        last = self._pending[identity.id].record.grant if identity.id in self._pending else held and held.grant
-        grant = next_grant(last or request.grant, now.wall)
+        grant = next_grant(self._last_grant(identity.id, held) or request.grant, now.wall)
         lifetime = max(60, min(GRANT_LIFETIME, int(identity.not_after - now.wall)))
         record = Record(
             report_master,
-            NO_MASTER,
+            private_master,
             request.instance,
             serial_hash(identity.serial),
             int(now.boot) + lifetime,
             grant,
         )
+        self._pending.pop(identity.id, None)
         self._pending[identity.id] = _Pending(
-            record, identity.prefixes, request.keepalive, source, now.mono + _PENDING_SECONDS, report_master
+            record, identity.prefixes, request.keepalive, source, now.mono + _PENDING_SECONDS
         )
         issued = int(now.wall)
         ticket = Ticket(
@@ -123,21 +133,16 @@ class Attachments:
         entry = self._pending.get(node)
         return entry.record if entry is not None and entry.record.grant == grant else None
 
-    def settle(self, node: int, report_master: bytes, private_master: bytes | None, now: Now) -> Replaced | None:
-        """The node holds its grant: it is in force. Returns what it replaced.
+    def settle(self, node: int, report_master: bytes, now: Now) -> Replaced | None:
+        """The node holds the grant that came with this report master: it is in force. Returns what it replaced.
 
-        `private_master` None: the session layer has not told yet; the next `settle` brings it.
+        The first to say so, an acknowledgement or a report, counts; the other changes nothing.
         """
         entry = self._pending.get(node)
         held = self.find(node, now)
-        if entry is None or not hmac.compare_digest(entry.report_master, report_master):
-            if held is not None and private_master and hmac.compare_digest(held.report_master, report_master):
-                held.private_master = private_master
-                self.save(node, held)
+        if entry is None or not hmac.compare_digest(entry.record.report_master, report_master):
             return None
         record = entry.record
-        if private_master is not None:
-            record.private_master = private_master
         del self._pending[node]
         replaced = None if held is None else Replaced(held, confirmed_locator(self._table, node))
         try:
@@ -167,6 +172,11 @@ class Attachments:
 
     def remove(self, node: int) -> None:
         """Forget a node. Its prefixes go when the directory is swept."""
+        data = self._table.record(node)
+        if data is not None:
+            self._removed[node] = record_grant(data)
+            if len(self._removed) > _REMOVED_MAX:
+                del self._removed[next(iter(self._removed))]
         self._moves.cancel(node)
         self._table.remove(node)
 
@@ -204,6 +214,12 @@ class Attachments:
         self.save(node, record)
 
     # -- Inside
+
+    def _last_grant(self, node: int, held: Record | None) -> int:
+        """The last number given to a node, 0 if that is not known; the directory needs the next to be another."""
+        if node in self._pending:
+            return self._pending[node].record.grant
+        return held.grant if held is not None else self._removed.get(node, 0)
 
     def _refuse(self, status: GrantStatus, source: Locator) -> Grant:
         return Grant(status, 0, 0, self._boot_id, source, self.crl_number)

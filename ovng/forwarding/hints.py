@@ -29,6 +29,7 @@ class Hints:
         total = RateLimit(HINTS_TOTAL)
         self._to_data = HintLimit(_PER_DATA, HINTS_PER_PREFIX, total)
         self._to_reports = HintLimit(_PER_REPORT, CHALLENGES_PER_PREFIX, total)
+        self._to_replays = HintLimit(_PER_REPORT, CHALLENGES_PER_PREFIX, total)
 
     # -- Proofs
 
@@ -67,7 +68,7 @@ class Hints:
 
     def may_answer(self, node: int, source: Locator, now: Now) -> bool:
         """Counted like a hint: an authenticated answer to something that may be a replay."""
-        return self._to_reports.allow(source, node, now.mono)
+        return self._to_replays.allow(source, node, now.mono)
 
     # -- Answers to DATA, CONTROL and PRIVATE
 

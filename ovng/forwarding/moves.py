@@ -2,7 +2,8 @@
 
 A move is *provisional* from the MOVE that starts it to the report that proves its locator (it brings back what the
 Switch sent there), or to the end of its three seconds, when the old locator is restored. Meanwhile the new locator
-stands in a slot of the table that no path uses, its bytes are counted, and the old one takes the excess.
+stands in the path's own slot if that is empty, else in one that no path uses; its bytes are counted, and the old
+locator takes the excess.
 
     MOVE from elsewhere ──► provisional ──┬── proof from there ──► confirmed: the path's own slot
                                 │         └── 3 s ──► the slot is free again, the old locator active
@@ -33,6 +34,8 @@ MOVES_MAX = 131_072
 _TURN = 1.0  # a move under way is looked at every second: twice for more credit, then for its end
 _TURNS = round(PROVISIONAL_SECONDS / _TURN)
 _MEMORY = 10.0
+
+_BORROWED = tuple(reversed(range(MAX_PATHS)))  # high slots first: the low ones are nearer to the processor
 
 NOWHERE: Slots = (None,) * MAX_PATHS
 
@@ -82,9 +85,9 @@ class Moves:
         old = self._under_way.get(node)
         if old is not None:
             slots, active = _without(slots, old.slot), before if active == old.slot else active
-        slot = next((i for i in range(MAX_PATHS - 1, -1, -1) if slots[i] is None and i != path), None)
+        slot = path if slots[path] is None else next((i for i in _BORROWED if slots[i] is None), None)
         if slot is None:  # all four in use: one other path must do without, and come back by its next refresh
-            slot = next(i for i in range(MAX_PATHS - 1, -1, -1) if i not in (path, active))
+            slot = next(i for i in _BORROWED if i not in (path, active))
         fallback = path if slots[path] is not None else active
         self._table.set_locators(node, _with(slots, slot, locator), slot, fallback, 1 << slot)
         incoming, _ = self._table.credit(node) or (0, 0)
@@ -96,10 +99,14 @@ class Moves:
         self._forget.append((now + _MEMORY, node))
 
     def confirm(self, node: int, locator: bytes, path: int, *, activate: bool) -> None:
-        """`locator` is proved: it is the path's own from now on. Ends whatever move was under way."""
-        slots, active, fallback, _ = _state(self._table, node)
-        move = self._under_way.pop(node, None)
+        """`locator` is proved: it is the path's own from now on. Ends the path's move, with `activate` any."""
+        slots, active, fallback, provisional = _state(self._table, node)
+        move = self._under_way.get(node)
+        if move is not None and not activate and path not in (move.path, move.slot):
+            self._table.set_locators(node, _with(slots, path, locator), active, fallback, provisional)
+            return
         if move is not None:
+            del self._under_way[node]
             slots = _without(slots, move.slot)
             active = fallback if active == move.slot else active
             if move.locator == locator and (times := self._unconfirmed.get(node)) and move.began in times:

@@ -37,7 +37,7 @@ from ovng.wire.report import NAK_SIZE, Common, Nak, NakReason
 
 _TICK = 1.0  # seconds between ticks of an idle Switch
 _BUSY_TICK = 0.05  # while a walk is under way or hints wait
-_AGED_MIN = 1_000  # nodes per tick; a large table takes AGING_SECONDS
+_AGED_MIN = 1_000  # nodes per step; a large table takes _AGING_SECONDS
 _AGING_SECONDS = 30.0
 
 
@@ -93,7 +93,7 @@ class Registrar:
         )
         self._start_hints = StartHints()
         self._aging = TableWalk(table)
-        self._next_tick = now.mono
+        self._next_tick = self._next_step = now.mono
 
     # -- From the network
 
@@ -150,15 +150,24 @@ class Registrar:
 
     # -- From the session layer
 
-    def attach(self, identity: Identity, request: Attach, context: bytes, report_master: bytes, now: Now) -> Grant:
+    def attach(
+        self,
+        identity: Identity,
+        request: Attach,
+        context: bytes,
+        report_master: bytes,
+        private_master: bytes,
+        now: Now,
+    ) -> Grant:
         """Answer a proved node's ATTACH, which came from `context` (packed locator, 18 bytes)."""
-        grant = self._attachments.attach(identity, request, Locator.unpack(context), report_master, now)
+        source = Locator.unpack(context)
+        grant = self._attachments.attach(identity, request, source, report_master, private_master, now)
         self.counters["attach_granted" if grant.grant else "attach_refused"] += 1
         return grant
 
-    def settle(self, node: NodeID, report_master: bytes, private_master: bytes, now: Now) -> list[Out]:
-        """The node has its grant: from now on it is attached under these masters."""
-        replaced = self._attachments.settle(node, report_master, private_master, now)
+    def settle(self, node: NodeID, report_master: bytes, now: Now) -> list[Out]:
+        """The node has the grant of this report master: from now on it is attached under it."""
+        replaced = self._attachments.settle(node, report_master, now)
         record = self._attachments.find(node, now)
         self._tell_changes(now)
         return [] if record is None else self._reports.tell_superseded(node, replaced, record)
@@ -171,10 +180,10 @@ class Registrar:
 
     def deadline(self, now: Now) -> float:
         """When `tick` must be called at the latest, on the monotonic clock."""
-        busy = self._revocation.active or self._resolution.active or self._start_hints.active
-        due = min(self._next_tick, now.mono + _BUSY_TICK) if busy else self._next_tick
+        parts = (self._revocation, self._resolution, self._start_hints, self._aging)
+        due = self._next_step if any(part.active for part in parts) else self._next_tick
         moves = self._moves.deadline()
-        return due if moves is None else min(due, moves)
+        return max(now.mono, due if moves is None else min(due, moves))
 
     def tick(self, now: Now) -> list[Out]:
         """Do what is due; harmless when nothing is."""
@@ -183,18 +192,26 @@ class Registrar:
             if record is not None:
                 self._moves.restore(node, record)
                 self.counters["moves_restored"] += 1
-        out = self._revocation.handle_timer(now.boot)
-        for node_id, locator in self._start_hints.due(now.mono):
-            if self._table.record(node_id) is None:
-                out.append(self._hints.challenge_start(node_id, locator, now))
         if now.mono >= self._next_tick:
             self._next_tick = now.mono + _TICK
-            self._age(now)
             self._tickets.rotate(now.wall)
-            out += self._resolution.handle_timer(now)
-        elif self._resolution.active:
-            out += self._resolution.handle_timer(now)
-        return out
+            self._resolution.sweep(now)
+            if not self._aging.active:
+                self._aging.begin()
+        return self._step(now) if now.mono >= self._next_step else []
+
+    def _step(self, now: Now) -> list[Out]:
+        """One step of every walk under way."""
+        self._next_step = now.mono + _BUSY_TICK
+        out = self._revocation.handle_timer(now.boot)
+        for node, locator in self._start_hints.due(now.mono):
+            if self._table.record(node) is None:
+                out.append(self._hints.challenge_start(node, locator, now))
+        for aged in self._aging.step(max(_AGED_MIN, int(len(self._table) * _BUSY_TICK / _AGING_SECONDS))):
+            ended = self._attachments.age(aged, now)
+            if ended is not None:
+                self.counters[ended] += 1
+        return out + self._resolution.handle_timer(now)
 
     # -- Files
 
@@ -251,14 +268,6 @@ class Registrar:
         if self._attachments.changed:
             self._resolution.changed(self._attachments.changed, now)
             self._attachments.changed.clear()
-
-    def _age(self, now: Now) -> None:
-        if not self._aging.active:
-            self._aging.begin()
-        for node in self._aging.step(max(_AGED_MIN, int(self._table.capacity * _TICK / _AGING_SECONDS))):
-            ended = self._attachments.age(node, now)
-            if ended is not None:
-                self.counters[ended] += 1
 
     def _drop(self, reason: str) -> list[Out]:
         self.counters[reason] += 1

@@ -69,7 +69,7 @@ class Reporter:
         self._held: GrantHeld | None = None
         self._sent: OrderedDict[int, Sent] = OrderedDict()
         self._era = 0
-        self._last_hint = self._last_challenge = self.last_sent = float("-inf")
+        self._last_mismatch = self._last_challenge = self._last_call = self.last_sent = float("-inf")
         self.exchange: Exchange | None = None
         self.tls_reason: str | None = None
         """Set when reports cannot go on without TLS; taken by the client."""
@@ -110,9 +110,9 @@ class Reporter:
 
     def accept(self, ack: Ack, sent: Sent, now: Now) -> bool:
         """An ACK of ours. True when it ends the exchange (then `exchange` is what it was for, until `finish`)."""
-        exchange = self.exchange
-        if exchange is None or sent.era != self._era or sent.kind == ReportKind.GET_CRL:
+        if sent.era != self._era or sent.kind == ReportKind.GET_CRL:
             return False
+        exchange = self.exchange or Exchange(sent.kind, sent.at)  # late, but true
         if _RANK[sent.kind] < _RANK[exchange.kind] and not sent.proved:
             return False
         if any(ack.proof) and exchange.kind != ReportKind.BYE:
@@ -140,17 +140,19 @@ class Reporter:
 
     def mismatch(self, hint: Mismatch, now: Now) -> bool:
         """We were seen elsewhere: one MOVE that proves where we are. False if it came too soon after the last hint."""
-        if self._held is None or now.mono < self._last_hint + _HINT_INTERVAL:
+        if self._held is None or now.mono < self._last_mismatch + _HINT_INTERVAL:
             return False
-        self._last_hint = now.mono
+        self._last_mismatch = now.mono
         current = self.exchange
         if current is not None and current.kind == ReportKind.BYE:
             return False
+        planned = float("inf") if current is None else current.due
         if current is None:
             self.exchange = current = Exchange(ReportKind.MOVE, now.mono, once=True)
         current.kind = ReportKind.MOVE
         current.observed, current.cookie = hint.observed, hint.cookie
         self._send(current, now)
+        current.due = min(planned, current.due)  # hints hurry a try, they put none off
         return True
 
     def challenge(self, hint: Challenge, now: Now) -> bool:
@@ -194,9 +196,6 @@ class Reporter:
         if exchange.once:
             self.exchange = None
             return
-        if exchange.ticketed and exchange.ticketed_tries >= _TICKETED_TRIES:
-            self.tls_reason = "ticket_unanswered"
-            exchange.ticketed_tries = 0
         cap = SILENCE_REFRESH_MAX if hurry or exchange.kind != ReportKind.REFRESH else max(2.0, self._keepalive / 2)
         exchange.wait = min(2 * exchange.wait, cap)
         self._send(exchange, now)
@@ -205,17 +204,22 @@ class Reporter:
 
     def _called(self, now: Now) -> bool:
         """DATA of ours, or a restart, made the Switch call: let it see one report."""
-        if now.mono < self._last_hint + _HINT_INTERVAL:
+        if now.mono < self._last_call + _HINT_INTERVAL:
             return False
-        self._last_hint = now.mono
+        self._last_call = now.mono
         if self.exchange is None:
             self.begin(ReportKind.REFRESH, now, once=True)
         else:
+            due = self.exchange.due
             self._send(self.exchange, now)
+            self.exchange.due = min(due, self.exchange.due)  # hints hurry a try, they put none off
         return True
 
     def _send(self, exchange: Exchange, now: Now) -> None:
         ticketed = exchange.ticketed
+        if ticketed and exchange.ticketed_tries >= _TICKETED_TRIES:
+            self.tls_reason = "ticket_unanswered"
+            exchange.ticketed_tries = 0
         self._emit(exchange.kind, exchange.observed, exchange.cookie, ticketed, 0, now)
         exchange.tries += 1
         exchange.ticketed_tries += ticketed

@@ -42,8 +42,7 @@ from ovng.wire.private import (
 _REQUESTS_PER_SECOND = 200  # of one node
 _PUSHES_MAX = 65_536
 _PUSHES_PER_TICK = 1_000
-_SWEPT_PER_TICK = 2_000
-_ROUTES_INTERVAL = 1.0
+_SWEPT_PER_SECOND = 5_000
 
 
 class Resolution:
@@ -70,7 +69,6 @@ class Resolution:
         self._push_count = 0
         self._telling_routes = TableWalk(table)
         self._told_version = directory.version
-        self._routes_told_at = float("-inf")
 
     def answer(self, node: NodeID, record: Record, parts: Sealed, source: Locator, now: Now) -> list[Out]:
         """Answer a request from a confirmed locator. What is wrong with it is counted."""
@@ -110,12 +108,13 @@ class Resolution:
     def active(self) -> bool:
         return bool(self._pushes) or self._telling_routes.active
 
+    def sweep(self, now: Now) -> None:
+        """Free entries of nodes that are gone; to be called every second."""
+        self.changed(self._directory.sweep(_SWEPT_PER_SECOND), now)
+        self._tell_routes()
+
     def handle_timer(self, now: Now) -> list[Out]:
-        """Some more pushes; frees entries of nodes that are gone."""
-        self.changed(self._directory.sweep(_SWEPT_PER_TICK), now)
-        if self._directory.version != self._told_version and now.mono >= self._routes_told_at + _ROUTES_INTERVAL:
-            self._told_version, self._routes_told_at = self._directory.version, now.mono
-            self._telling_routes.begin()
+        """Some more pushes."""
         out: list[Out] = []
         for _ in range(min(_PUSHES_PER_TICK, len(self._pushes))):
             node, prefix = self._pushes.popleft()
@@ -127,6 +126,11 @@ class Resolution:
         return out
 
     # -- Inside
+
+    def _tell_routes(self) -> None:
+        if self._directory.version != self._told_version and not self._telling_routes.active:
+            self._told_version = self._directory.version
+            self._telling_routes.begin()
 
     def _resolve(self, node: NodeID, request: Resolve, now: Now) -> Resolved:
         if not self._askers.note(node, request.address, now.boot):

@@ -19,6 +19,7 @@ from ovng.session.attempts import AttemptTable
 from ovng.session.backoff import Backoff
 from ovng.session.environment import Environment
 from ovng.session.events import Attached, AttachFailed, AttachRequested, AttachSettled, AttemptRef
+from ovng.session.tls import REVOKED_ALERT
 from ovng.wire.inner import Attach, Close, CloseReason, Crl, Grant, GrantStatus, Inner, Ping, Pong, Purpose, Ready
 
 ANY_SWITCH = NodeID(0)
@@ -84,6 +85,11 @@ class AttachClient:
         if attempt is not self._attempt:
             return
         self._attempt = None
+        told_revoked = failure.reason == "peer_revoked" or failure.detail == REVOKED_ALERT
+        if told_revoked and attempt.identity is not None:  # by the proved Switch, inside TLS: no other try will help
+            self._request = None
+            self._env.emit(AttachFailed("refused_revoked", failure.detail, final=True))
+            return
         wait = self._backoff.next()
         self._not_before = now.mono + wait
         self._env.emit(AttachFailed(failure.reason, failure.detail, wait))
@@ -187,6 +193,7 @@ class AttachServer:
                 self._granted[ref] = False
                 secrets, _ = attempt.agreement()
                 self._env.emit(AttachSettled(ref, attempt.peer, secrets.report_master, secrets.private_master))
+                attempt.forget_secrets()
             if not self._awaits_crl(attempt):
                 self._remove(attempt)
                 self._table.forget(attempt, now)
@@ -227,8 +234,8 @@ class AttachServer:
                 self._requested.add(ref)
                 assert attempt.identity is not None
                 secrets, _ = attempt.agreement()
-                master = secrets.report_master
-                self._env.emit(AttachRequested(ref, attempt.identity, message, attempt.context, master))
+                masters = secrets.report_master, secrets.private_master
+                self._env.emit(AttachRequested(ref, attempt.identity, message, attempt.context, *masters))
             case Crl():
                 attempt.take_crl(message, now)
             case Ping():

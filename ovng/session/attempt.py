@@ -19,6 +19,7 @@ a few seconds have passed (`linger`), without a TLS object.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from ovng.clock import Now
@@ -265,6 +266,13 @@ class Attempt:
         context = KeyContext(client.sender, server.sender, server.session_id, server.generation, self.purpose)
         return Secrets.of(client.random, server.random, context), cipher
 
+    def forget_secrets(self) -> None:
+        """Keys are derived: what would give them again is not kept beside the channel."""
+        if self.my_ready is not None:
+            self.my_ready = replace(self.my_ready, random=b"")
+        if self.peer_ready is not None:
+            self.peer_ready = replace(self.peer_ready, random=b"")
+
     # -- Datagrams out, time
 
     def flush(self, now: Now) -> None:
@@ -299,6 +307,7 @@ class Attempt:
         """Keep the stream for a while, without TLS: deliver last words, acknowledge repeated ones."""
         self._collect()
         self._channel = None
+        self.forget_secrets()
         self._until, self._until_acked = now.mono + seconds, until_acked
         if self._hello_due is not None:
             self._hello_due, self._until = None, now.mono

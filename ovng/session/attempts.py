@@ -38,8 +38,8 @@ class AttemptTable:
 
     @property
     def busy(self) -> bool:
-        """Last words are still under way."""
-        return bool(self._lingering)
+        """Last words are still under way. (What lingers only to acknowledge repetitions does not count.)"""
+        return any(not self._attempts[key][0].stream.all_acked for key in self._lingering)
 
     def find(self, peer: NodeID, attempt_id: int, *, initiator: bool) -> Attempt | None:
         entry = self._attempts.get((peer, attempt_id, initiator))

@@ -93,13 +93,15 @@ class ConnectFailed:
 @dataclass(frozen=True, slots=True)
 class AttachRequested:
     """At the Switch: a proved node asks for an attachment; answer with `SessionManager.grant(ref, …)`. `context`: what
-    came with its latest datagram (the packed locator). The ticket in the answer holds `report_master` (32 bytes)."""
+    came with its latest datagram (the packed locator). The masters (32 bytes each) are those of `AttachSettled`: the
+    ticket in the answer holds one, and the node's first report may come before its acknowledgement."""
 
     ref: AttemptRef
     identity: Identity
     request: Attach
     context: bytes
     report_master: bytes = field(repr=False)
+    private_master: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

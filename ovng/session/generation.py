@@ -18,17 +18,17 @@ from ovng.session.keys import DataKey
 IDLE_CHECK = 30.0  # how often an idle session whose rekey is due looks for traffic
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Generation:
-    """What one handshake yields: keys both ways, and who was there."""
+    """What one handshake yields: keys both ways, and who was there. A key is handed over once, and not kept."""
 
     session_id: int
     number: int
     cipher: int
     receive_id: int
     send_id: int
-    receive: DataKey
-    send: DataKey
+    receive: DataKey | None
+    send: DataKey | None
     attempt: Attempt
     identity: Identity
     group: str
@@ -43,6 +43,7 @@ class Generation:
         mine, theirs, identity = attempt.my_ready, attempt.peer_ready, attempt.identity
         assert mine is not None and theirs is not None and identity is not None
         decided = theirs if attempt.initiator else mine  # the server's READY holds
+        attempt.forget_secrets()
         return cls(
             decided.session_id,
             decided.generation,
@@ -60,11 +61,16 @@ class Generation:
         )
 
     def install_receive(self) -> InstallReceive:
-        key, iv = self.receive.key, self.receive.iv
-        return InstallReceive(self.identity.id, self.receive_id, self.cipher, key, iv, self.identity)
+        """Once."""
+        assert self.receive is not None
+        held, self.receive = self.receive, None
+        return InstallReceive(self.identity.id, self.receive_id, self.cipher, held.key, held.iv, self.identity)
 
     def install_send(self) -> InstallSend:
-        return InstallSend(self.identity.id, self.send_id, self.cipher, self.send.key, self.send.iv)
+        """Once."""
+        assert self.send is not None
+        held, self.send = self.send, None
+        return InstallSend(self.identity.id, self.send_id, self.cipher, held.key, held.iv)
 
 
 @dataclass(slots=True)
@@ -82,6 +88,8 @@ class Session:
     """Packets counted when rekeying was considered last."""
     peer_crl: int
     has_keys: bool = True
+    sends: bool = True
+    """False once the sending key is worn out or too old."""
     ping_token: int | None = None
     ping_sent: float = 0.0
     ping_rtt: float | None = None

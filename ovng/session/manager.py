@@ -203,10 +203,10 @@ class SessionManager:
             self._peer(peer).first_receive(key_id, now)
         self._finish(now)
 
-    def on_limit(self, peer: NodeID, key_id: int, now: Now) -> None:
-        """A soft or hard limit of packets or blocks was reached under this key (either direction): rekey."""
+    def on_limit(self, peer: NodeID, key_id: int, now: Now, *, hard: bool = False) -> None:
+        """A limit of packets or blocks was reached under this key: rekey. `hard`: our sending key seals no more."""
         if peer in self._peers:
-            self._peer(peer).limit(key_id, now)
+            self._peer(peer).limit(key_id, now, hard=hard)
         self._finish(now)
 
     def rekey_all(self, now: Now) -> None:
@@ -247,6 +247,7 @@ class SessionManager:
         """A new certificate of the same key (same ID) or CA: rekey everything under it. Raises ValueError."""
         if trust.identity.id != self._env.me:
             raise ValueError("the new certificate is that of another ID")
+        trust.signed_date = max(trust.signed_date, self._env.trust.signed_date)
         self._env.trust = trust
         self._attach_client.restart(now)
         self._each_peer(lambda peer: peer.restart(now), now)

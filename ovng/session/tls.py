@@ -28,6 +28,7 @@ _CERT_REVOKED = 23  # X509_V_ERR_CERT_REVOKED
 _OUTGOING_MAX = STREAM_BUFFER + 4 * INNER_MESSAGE_MAX
 
 # Alerts by which the peer says that it does not accept us: another try will not help.
+REVOKED_ALERT = "sslv3_alert_certificate_revoked"  # as `detail`
 _REFUSALS = {
     "TLSV1_ALERT_UNKNOWN_CA",
     "TLSV1_ALERT_ACCESS_DENIED",

@@ -18,7 +18,7 @@ from ovng import limits
 from ovng.clock import Now
 from ovng.clock import now as read_clock
 from ovng.config.profile import SwitchProfile, make_trust
-from ovng.errors import ConfigError, Malformed
+from ovng.errors import ConfigError, Malformed, OvngError
 from ovng.forwarding.registrar import Registrar
 from ovng.forwarding.store import Out
 from ovng.ids import Locator
@@ -27,14 +27,30 @@ from ovng.io.control import ControlServer, Message
 from ovng.io.credentials import memfd_path, read_profile, trust_of
 from ovng.io.driver import Driver
 from ovng.io.libcrypto import load_libcrypto, make_aead
-from ovng.io.switchpath import SwitchDataPath, make_table
-from ovng.session.events import AttachRequested, AttachSettled, CrlChanged
+from ovng.io.switchpath import SwitchDataPath, SwitchEvent, make_table
+from ovng.session.events import AttachRequested, AttachSettled, CrlChanged, Event
 from ovng.session.manager import SessionManager
+from ovng.switch.snapshots import SnapshotWriter
 from ovng.switch.state import SNAPSHOT, TICKET_KEYS, SwitchState
 from ovng.switch.status import switch_status
 from ovng.wire.header import PacketType, parse_header
 
 log = logging.getLogger(__name__)
+
+FIXED = (
+    "listen",
+    "workers",
+    "max_nodes",
+    "state_dir",
+    "crl_file",
+    "network",
+    "network_prefixes",
+    "name",
+    "libcrypto",
+    "offloads",
+    "log_level",
+)
+"""Keys of the profile that a reload does not change."""
 
 
 class SwitchService:
@@ -55,36 +71,41 @@ class SwitchService:
         )
         self.counters: Counter[str] = Counter()
         self._restore(now)
-        self._next_snapshot = now.mono + limits.SNAPSHOT_INTERVAL
+        self._snapshots = SnapshotWriter(self.state, self.registrar.snapshot, now)
         self._driver = Driver(deadline=self._deadline, on_timer=self._on_timer, flush=self._flush)
 
     async def run(self) -> None:
         """Serve. The data path ends with it, whatever happens."""
         control = ControlServer(self.profile.name, self._answer)
         self._driver.add_reader(self.path.fileno(), self._on_datagrams)
-        self._driver.on_signal(signal.SIGHUP, self.reload)
+        self._driver.on_signal(signal.SIGHUP, self._on_reload_signal)
         try:
             await control.start()
             self.path.start()
             addresses = ", ".join(map(str, self.path.addresses))
             log.info("Switch %s of network %s listens on %s", self.trust.identity.id, self.profile.network, addresses)
+            for line in self.trust.warnings(self.started.wall):
+                log.warning("%s", line)
             notify.ready(f"listening on {addresses}")
             await self._driver.run()
         finally:
             notify.stopping()
             self.path.stop()
             await control.close()
-            self._save()
+            self._snapshots.close()
+            self._store_ticket_keys()
 
     # -- What happens
 
     def _on_datagrams(self, now: Now) -> None:
-        for event in self.path.events():
-            if event[0] == "endpoint":
-                self._for_us(event[3], event[2], now)
-            else:
-                _, _, source, header, attached, length = event
-                self._send(self.registrar.handle_unmatched(header, source, attached, length, now))
+        self._driver.each(self.path.events(), self._on_path_event, now)
+
+    def _on_path_event(self, event: SwitchEvent, now: Now) -> None:
+        if event[0] == "endpoint":
+            self._for_us(event[3], event[2], now)
+        else:
+            _, _, source, header, attached, length = event
+            self._send(self.registrar.handle_unmatched(header, source, attached, length, now))
 
     def _for_us(self, datagram: bytes, source: Locator, now: Now) -> None:
         try:
@@ -106,35 +127,35 @@ class SwitchService:
     def _on_timer(self, now: Now) -> None:
         self.sessions.handle_timer(now)
         self._send(self.registrar.tick(now))
-        if now.mono >= self._next_snapshot:
-            self._next_snapshot = now.mono + limits.SNAPSHOT_INTERVAL
-            self._save()
+        self._snapshots.handle_timer(now)
+        self._store_ticket_keys()
 
     def _deadline(self, now: Now) -> float | None:
-        wanted = [self.sessions.deadline(now), self.registrar.deadline(now), self._next_snapshot]
+        wanted = [self.sessions.deadline(now), self.registrar.deadline(now), self._snapshots.deadline()]
         return min(at for at in wanted if at is not None)
 
     def _flush(self, now: Now) -> None:
         """Carry out what the machines decided, until nothing is left to do."""
         while events := self.sessions.events():
-            for event in events:
-                match event:
-                    case AttachRequested():
-                        self._grant(event, now)
-                    case AttachSettled():
-                        masters = event.report_master, event.private_master
-                        self._send(self.registrar.settle(event.node_id, *masters, now))
-                    case CrlChanged():
-                        self._use_crl(now)
-                    case _:
-                        self.counters[f"event_{type(event).__name__}"] += 1
+            self._driver.each(events, self._on_session_event, now)
         for datagram, context in self.sessions.datagrams():
             self.path.send(datagram, Locator.unpack(context))
 
+    def _on_session_event(self, event: Event, now: Now) -> None:
+        match event:
+            case AttachRequested():
+                self._grant(event, now)
+            case AttachSettled():
+                self._send(self.registrar.settle(event.node_id, event.report_master, now))
+            case CrlChanged():
+                self._use_crl(now)
+            case _:
+                self.counters[f"event_{type(event).__name__}"] += 1
+
     def _grant(self, event: AttachRequested, now: Now) -> None:
-        grant = self.registrar.attach(event.identity, event.request, event.context, event.report_master, now)
-        if self.registrar.ticket_keys_changed:  # or a crash would make the ticket in this grant worthless
-            self.state.write(TICKET_KEYS, self.registrar.ticket_keys())
+        masters = event.report_master, event.private_master
+        grant = self.registrar.attach(event.identity, event.request, event.context, *masters, now)
+        self._store_ticket_keys()  # or a crash would make the ticket in this grant worthless
         self.sessions.grant(event.ref, grant, now)
 
     def _send(self, answers: list[Out]) -> None:
@@ -149,32 +170,50 @@ class SwitchService:
             self.registrar.set_crl(self.trust.crl_number, der, self.trust.revoked_serials)
             log.info("revocation list %d in force: %d serials", self.trust.crl_number, len(self.trust.revoked_serials))
 
+    def _on_reload_signal(self, now: Now) -> None:
+        try:
+            self.reload(now)
+        except OvngError as error:
+            log.error("reload refused, everything goes on as before: %s", error)
+
     def reload(self, now: Now) -> None:
-        """Read profile and CRL again. What cannot be changed while running is told; a wrong profile changes nothing."""
+        """Read profile and CRL again. What cannot be changed while running is told.
+
+        Raises ConfigError; a wrong profile changes nothing, a wrong CRL leaves the list held in force.
+        """
         notify.reloading(now)
         try:
             profile = read_profile(self.profile.path)
             if not isinstance(profile, SwitchProfile):
-                raise ConfigError("is the profile of a node", file=str(self.profile.path))
-            fixed = ("listen", "workers", "max_nodes", "state_dir", "network", "name", "libcrypto")
-            changed = [key for key in fixed if getattr(profile, key) != getattr(self.profile, key)]
+                raise ConfigError("is the profile of a node", file=str(self.profile.path), key="kind")
+            trust = make_trust(profile, memfd_path, self.trust.crl_der)
+            if trust.identity.id != self.trust.identity.id:
+                raise ConfigError("holds another key: another Switch needs a new start", file=str(profile.path))
+            changed = [key for key in FIXED if getattr(profile, key) != getattr(self.profile, key)]
             if changed:
                 log.warning("%s: %s changes only at the next start", profile.path, ", ".join(changed))
-            if profile.credentials.certificate != self.profile.credentials.certificate:
-                trust = make_trust(profile, memfd_path, self.trust.crl_der)
+            if profile.credentials != self.profile.credentials:
                 self.sessions.replace_trust(trust, now)
                 self.trust = trust
                 log.info("new certificate in use")
             self.profile = profile
-            crl = self.state.read_crl()
-            if crl is not None and self.trust.offer_crl(crl):
-                self.sessions.revocation_changed(now)
-                self._use_crl(now)
-        except (ConfigError, ValueError) as error:
-            log.error("reload refused, everything goes on as before: %s", error)
-            raise ConfigError(str(error)) from None
+            self._read_crl(profile, now)
         finally:
             notify.ready()
+
+    def _read_crl(self, profile: SwitchProfile, now: Now) -> None:
+        """What the CA's machine has put into our file, if that is news. Raises ConfigError."""
+        crl, refused = self.state.read_crl(), self.trust.refused.copy()
+        if crl is None:
+            return
+        if self.trust.offer_crl(crl):
+            self.sessions.revocation_changed(now)
+            self._use_crl(now)
+            return
+        refused = self.trust.refused - refused
+        if "crl_not_newer" not in refused:
+            reason = next(iter(refused))
+            raise ConfigError(f"is no revocation list of this network's CA ({reason})", file=str(profile.crl_file))
 
     def _restore(self, now: Now) -> None:
         keys, snapshot = self.state.read(TICKET_KEYS), self.state.read(SNAPSHOT)
@@ -187,8 +226,7 @@ class SwitchService:
             log.warning("%s: state not usable (%s); nodes attach anew", self.profile.state_dir, error.reason)
         self._use_crl(now)
 
-    def _save(self) -> None:
-        self.state.write(SNAPSHOT, b"".join(self.registrar.snapshot()))
+    def _store_ticket_keys(self) -> None:
         if self.registrar.ticket_keys_changed:
             self.state.write(TICKET_KEYS, self.registrar.ticket_keys())
 

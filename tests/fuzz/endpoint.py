@@ -118,18 +118,19 @@ class Theatre:
         """Datagrams to the Switch, for replays."""
         self.answers: list[Out] = []
         self.keys: dict[NodeID, list[Keys]] = defaultdict(list)
-        self.start_switch(None)
+        self.table = SlowTable(CAPACITY, bytes(16))
+        self.endpoint = Endpoint(self.now, self.random, self.table)
         for node, place in zip(self.nodes, (HOME, AWAY, THIRD), strict=True):
             self.attach(node, place)
 
-    def start_switch(self, ticket_keys: bytes | None) -> None:
-        """Again: it remembers what its files hold."""
-        snapshot = b"" if ticket_keys is None else b"".join(self.endpoint.registrar.snapshot())
+    def restart(self, *, remembers: bool) -> None:
+        """The Switch starts again; it may remember what its files hold."""
+        before = self.endpoint.registrar
         self.table = SlowTable(CAPACITY, bytes(16))
         self.endpoint = Endpoint(self.now, self.random, self.table)
-        if ticket_keys is not None:
-            self.endpoint.registrar.load_ticket_keys(ticket_keys, self.now)
-            self.endpoint.registrar.restore(snapshot, self.now)
+        if remembers:
+            self.endpoint.registrar.load_ticket_keys(before.ticket_keys(), self.now)
+            self.endpoint.registrar.restore(b"".join(before.snapshot()), self.now)
 
     def attach(self, node: FakeNode, place: Locator) -> None:
         """What TLS leads to."""

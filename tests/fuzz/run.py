@@ -79,7 +79,9 @@ def _run(name: str, seconds: float, *, blind: bool) -> Outcome:
     (WORK / "crashes").mkdir(exist_ok=True)
     tail: list[str] = []
     started = said = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as run:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as run:
         assert run.stdout is not None
         for line in run.stdout:
             tail = [*tail[-199:], line.rstrip("\n")]

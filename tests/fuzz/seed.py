@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from ovng.forwarding.tickets import Ticket
-from ovng.ids import UNKNOWN_LOCATOR, Locator, NodeID
+from ovng.ids import UNKNOWN_LOCATOR, Locator
 from ovng.limits import HEADER_SIZE
 from ovng.wire.control import ControlKind, Stream, parse_control
 from ovng.wire.header import Header, PacketType
@@ -30,7 +30,7 @@ from ovng.wire.report import (
     Update,
 )
 from tests.attachment_fixture import HOME, OFFICE, SWITCH, TRUCK
-from tests.fuzz.actors import bob, switch, truck
+from tests.fuzz.actors import bob, truck
 from tests.fuzz.choices import Script
 from tests.fuzz.run import CORPUS
 from tests.fuzz.targets import (
@@ -239,7 +239,9 @@ def _node_reports() -> Seeds:
         script = Script().u8(0, 0, 0, 0, 0).u64(2_000).u8(1, 20, 0).u16(75).u64(1)
         return "report", script.bytes() + bytes([*more, kind, NOTHING_CHANGED])
 
-    runs = {f"report-{kind}": (moved, report(kind), pause, report(kind)) for kind in range(5)}
+    runs: dict[str, tuple[tuple[str, bytes], ...]] = {
+        f"report-{kind}": (moved, report(kind), pause, report(kind)) for kind in range(5)
+    }
     for kind in range(4):
         private = bytes([32, 9, 1, 0, 1, 44, 2]) + Script().u16(2, 0).bytes() + bytes([kind, 0, 0, 0, 0, 0])
         runs[f"private-{kind}"] = (asks, ("private", private), pause)
@@ -292,8 +294,20 @@ def _profile() -> Seeds:
         "separators": "ovng: 1\u2028kind: node\u0085name: x\n".encode(),
     }
     seeds = {f"seed-text-{name}": whole + text for name, text in texts.items()}
-    seeds["seed-node"], seeds["seed-switch"] = bytes([0, 0, 0, 0, NOTHING_CHANGED]), bytes([1, 0, 0, 0, NOTHING_CHANGED])
-    values = (b"[a:1, a:1]", b"[::1]:5140", b"999999999999999999999", b"yes", b"null", b"1:2:3:4", b"fe80::1%eth0", b"''")
+    seeds["seed-node"], seeds["seed-switch"] = (
+        bytes([0, 0, 0, 0, NOTHING_CHANGED]),
+        bytes([1, 0, 0, 0, NOTHING_CHANGED]),
+    )
+    values = (
+        b"[a:1, a:1]",
+        b"[::1]:5140",
+        b"999999999999999999999",
+        b"yes",
+        b"null",
+        b"1:2:3:4",
+        b"fe80::1%eth0",
+        b"''",
+    )
     for line in range(4, 40, 3):
         value = values[line % len(values)]
         seeds[f"seed-line-{line}"] = bytes([0, 0, line, 1]) + Script().chunk(value).bytes()
@@ -304,9 +318,13 @@ def _certificate() -> Seeds:
     unchanged = bytes([NOTHING_CHANGED, NOTHING_CHANGED])
     seeds = {f"seed-certificate-{number}": bytes([0, number]) + unchanged for number in range(4)}
     seeds |= {f"seed-crl-{number}": bytes([1, number]) + unchanged for number in range(2)}
-    seeds |= {f"run-certificate-{number}": bytes([3]) + der for number, der in enumerate(certificate.certificates()[:3])}
+    seeds |= {
+        f"run-certificate-{number}": bytes([3]) + der for number, der in enumerate(certificate.certificates()[:3])
+    }
     seeds |= {f"run-crl-{number}": bytes([3]) + der for number, der in enumerate(certificate.lists())}
-    for number, words in enumerate((b"testnet:prefix:10.0.0.1/8", b"testnet:node:0000-0000-0000-0000", b"other:x:y", b"a")):
+    for number, words in enumerate(
+        (b"testnet:prefix:10.0.0.1/8", b"testnet:node:0000-0000-0000-0000", b"other:x:y", b"a")
+    ):
         name = Script().u8(2, 0, 2, 0).chunk(words).u8(0).u8(1).u8(0, NOTHING_CHANGED).u8(0, 1).bytes()
         seeds[f"seed-names-{number}"] = name
     return seeds
@@ -337,7 +355,9 @@ def _netlink() -> Seeds:
         parts = b"".join(bytes([body, 0, NOTHING_CHANGED, NOTHING_CHANGED, 0]) for body in bodies)
         return bytes([0, len(bodies)]) + parts + bytes([end])
 
-    hints = bytes([3]) + b"".join(bytes([body, 0, 0, NOTHING_CHANGED, NOTHING_CHANGED]) for body in range(3)) + bytes([3])
+    hints = (
+        bytes([3]) + b"".join(bytes([body, 0, 0, NOTHING_CHANGED, NOTHING_CHANGED]) for body in range(3)) + bytes([3])
+    )
     looks = answer(0) + answer(1) + answer(2) + answer(3) + answer(4) + answer(end=2)
     return {"seed-look": bytes([0, 3]) + looks, "seed-hints": hints + looks, "seed-nothing": bytes([0, 0, 1, 0])}
 
@@ -388,13 +408,16 @@ def _coalesce() -> Seeds:
     seeds["seed-off"] = bytes([0, 0]) + run(0, 4)
     seeds["seed-icmp"] = both + run(0, 2)[:-1] + bytes([15]) + run(0, 2)
     bad_header = both + bytes([0, 0]) + Script().u16(99).u8(1).u8(0, 1, 1).u16(11).u8(0).u8(0, 0, 0).bytes()
-    seeds["crash-mended_header"] = bad_header
+    seeds["seed-header_sum"] = bad_header
     return seeds
 
 
 def _node_path() -> Seeds:
-    inner = [bytes([0, version]) + Script().u16(600).u8(protocol, 0).u64(7).u8(0, NOTHING_CHANGED).bytes()
-             for version in (0, 1) for protocol in (0, 1)]
+    inner = [
+        bytes([0, version]) + Script().u16(600).u8(protocol, 0).u64(7).u8(0, NOTHING_CHANGED).bytes()
+        for version in (0, 1)
+        for protocol in (0, 1)
+    ]
     plain = bytes([0, 0, 0, 0, 0, 0, NOTHING_CHANGED])
     train = Script().u16(1_000).u8(15, 0, 0).bytes() + 17 * bytes([0, NOTHING_CHANGED]) + bytes([0])
     seeds = {f"seed-one-{number}": program(node_path, ("one", packet + plain)) for number, packet in enumerate(inner)}

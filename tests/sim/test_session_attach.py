@@ -249,7 +249,7 @@ def test_revoked_between_request_and_grant() -> None:
     switch.manager.revocation_changed(world.now)
     switch.drain()
     world.run(0.5)
-    assert failures(node)[0].reason == "peer_revoked"
+    assert failures(node)[0].reason == "refused_revoked" and failures(node)[0].final
     assert not switch.settled()
 
 

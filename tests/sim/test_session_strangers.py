@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from dataclasses import replace
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
 from ovng.ids import NodeID
-from ovng.limits import ATTEMPTS_PENDING
+from ovng.limits import ATTEMPTS_PENDING, GENERATION_MAX
 from ovng.session.attempt import Attempt
 from ovng.session.attempts import LINGERING_MAX, OVER_MAX
 from ovng.session.manager import SessionManager
@@ -22,6 +24,7 @@ from tests.sim.network import CALM, Weather
 from tests.sim.test_session_attach import attach, attached, network_of
 
 STRANGER = NodeID(0x5151)
+SECRET_FIELDS = ("key", "iv", "report_master", "private_master")
 
 
 def say(
@@ -295,7 +298,7 @@ def test_no_secret_in_any_repr(ca: Ca) -> None:
     secrets = {
         value
         for event in (*node.events, *switch.events)
-        for name in ("key", "iv", "report_master", "private_master")
+        for name in SECRET_FIELDS
         if (value := getattr(event, name, None)) is not None
     }
     assert len(secrets) >= 6
@@ -461,3 +464,59 @@ def test_memory_of_what_is_over_is_bounded(ca: Ca) -> None:
     assert len(host.manager._table._over) <= OVER_MAX
     world.run(10)
     assert attempts(host) == 0 and not host.manager._peers
+
+
+@pytest.mark.parametrize("rekeys_next", ["low", "high"])
+def test_a_generation_at_the_end_of_its_numbers_is_followed_by_a_new_session(ca: Ca, rekeys_next: str) -> None:
+    """A peer may name any generation; ours must not overflow because of it."""
+    world, low, high = session_of(ca)
+    session = low.manager._peers[high.id].session
+    assert session is not None
+    session.generation = replace(session.generation, number=GENERATION_MAX - 1)
+    low.manager.rekey_all(world.now)
+    low.drain()
+    assert world.run(5, lambda: [info.generation for info in high.manager.sessions()] == [GENERATION_MAX])
+    world.run(1)
+    host = low if rekeys_next == "low" else high
+    host.manager.rekey_all(world.now)
+    host.drain()
+    assert world.run(5, lambda: connected(low, high) and high.manager.sessions()[0].generation == 0)
+    talk(world, low, high)
+
+
+def held_by(root: object) -> set[bytes]:
+    """All bytes that an object keeps alive, through whatever holds them."""
+    seen: dict[int, object] = {}
+    waiting = [root]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) not in seen and not isinstance(thing, (type, ModuleType, FunctionType)):
+            seen[id(thing)] = thing
+            waiting += gc.get_referents(thing)
+    return {thing for thing in seen.values() if isinstance(thing, bytes)}
+
+
+def test_keys_are_handed_over_and_not_kept(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data path has the keys. What would give them back is gone with the handshake, the TLS channel apart."""
+    world, switch, (node,) = network_of(ca)
+    peer = world.add(ca.node())
+    secrets: set[bytes] = set()
+    true_send = Attempt.send
+
+    def send(attempt: Attempt, message: Inner) -> None:
+        if isinstance(message, Ready):
+            secrets.add(message.random)
+        true_send(attempt, message)
+
+    monkeypatch.setattr(Attempt, "send", send)
+    attach(node)
+    node.connect(peer)
+    assert world.run(5, lambda: connected(node, peer) and bool(switch.settled() and attached(node)))
+    world.run(1)
+    for host in (node, peer, switch):
+        secrets |= {getattr(event, name) for event in host.events for name in SECRET_FIELDS if hasattr(event, name)}
+    assert len(secrets) >= 4 + 6
+    for host in (node, peer, switch):
+        held = held_by(host.manager)
+        assert host.member.trust.ca_public_key in held, "the walk sees what is there"
+        assert not held & secrets

@@ -123,6 +123,20 @@ def test_flows_of_unequal_sizes_keep_their_order() -> None:
         assert [datagram for datagram in got if datagram[12:20] == NodeID(B).packed()] == sent_b
 
 
+def test_a_train_of_small_datagrams_behind_a_large_one_stays_a_train() -> None:
+    """Three that together are shorter than the segment before them are still three."""
+    w = World()
+    try:
+        a, b = w.node(A), w.node(B)
+        large = a.send(B, bytes(1400))
+        small = [header(B, A, number=i) + bytes([i]) * 60 for i in range(3)]
+        a.send_train(small)
+        w.path.start()  # both messages are in the first batch
+        assert b.receive(4) == [large, *small]
+    finally:
+        w.close()
+
+
 def test_a_train_may_hold_everything_at_once() -> None:
     """Good, unknown, malformed, for the Switch: each datagram of one message finds its own way."""
     with world() as w:
@@ -570,6 +584,24 @@ def test_stop_is_prompt_and_may_be_said_twice() -> None:
     w.path.stop()
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as again:
         again.bind(("::", w.port))
+
+
+def test_what_is_left_when_it_stops_is_not_told_to_somebody_elses_descriptor() -> None:
+    with world() as w:
+        a = w.node(A)
+        for number in range(300):  # more than one call takes
+            a.send(SWITCH, kind=CONTROL, number=number)
+        w.wait_count("endpoint", 300)
+        w.path.stop()
+        reused = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(8)]
+        try:
+            assert w.path.events() == []
+            for fd in reused:
+                with pytest.raises(BlockingIOError):
+                    os.eventfd_read(fd)
+        finally:
+            for fd in reused:
+                os.close(fd)
 
 
 def test_stop_without_start() -> None:

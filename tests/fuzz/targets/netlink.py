@@ -29,7 +29,7 @@ DESTINATIONS = tuple(map(ipaddress.ip_address, ("198.51.100.1", "2001:db8::1")))
 ANSWERS_MAX = 12
 _DONE, _ERROR = 3, 2
 _ENCAP = re.compile(rb"\x16[\0\x40\x80\xc0]")
-"""RTA_ENCAP: pyroute2 (0.9.7, `rtmsg.encap_info`) never comes to an end of one that is broken, which Linux never sends."""
+"""RTA_ENCAP: pyroute2 (0.9.7, `rtmsg.encap_info`) does not come to an end of a broken one, which Linux never sends."""
 
 
 class _Kernel:
@@ -81,9 +81,15 @@ def bodies() -> tuple[tuple[int, bytes], ...]:
     via = head + attribute(4, struct.pack("=I", 2)) + attribute(18, struct.pack("=H", 10) + bytes(16))
     way = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, 254, 0, 0, 1, 0)
     way += attribute(4, struct.pack("=I", 2)) + attribute(7, bytes([192, 0, 2, 7]))
-    return (rt.RTM_NEWLINK, link), (rt.RTM_NEWADDR, address), (rt.RTM_NEWROUTE, default), (rt.RTM_NEWROUTE, via), (
-        rt.RTM_NEWROUTE,
-        way,
+    return (
+        (rt.RTM_NEWLINK, link),
+        (rt.RTM_NEWADDR, address),
+        (rt.RTM_NEWROUTE, default),
+        (rt.RTM_NEWROUTE, via),
+        (
+            rt.RTM_NEWROUTE,
+            way,
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from ovng.ids import Locator, NodeID
 from ovng.limits import HEADER_SIZE, STREAM_WINDOW
 from ovng.session.attempt import BACKLOG_MAX
 from ovng.session.events import Attached, AttachRequested, AttachSettled, Event, InstallSend, SessionDown, SessionUp
-from ovng.wire.control import Cookie, Hello, Stream, StreamPart, parse_control
+from ovng.wire.control import Control, Cookie, Hello, Stream, StreamPart, parse_control
 from ovng.wire.header import Header, PacketType, parse_header
 from ovng.wire.inner import Attach, Grant, GrantStatus
 from tests.fuzz.actors import bob, switch, truck
@@ -128,9 +128,14 @@ def forged(stage: Stage, choices: Choices) -> None:
     piece = choices.chunk(1_100)
     number, cumulative = choices.integer() & 0xFFFFFFFF if piece else 0, choices.below(14)
     part = StreamPart(number if choices.flag() else min(number, len(piece), 12), cumulative, choices.u16(), piece)
-    message = (Hello(attempt), Cookie(attempt, cookie), Stream(attempt, part, cookie), Stream(attempt, part))
+    messages: tuple[Control, ...] = (
+        Hello(attempt),
+        Cookie(attempt, cookie),
+        Stream(attempt, part, cookie),
+        Stream(attempt, part),
+    )
     header = Header(PacketType.CONTROL, 0, 0, target.id, src, 0)
-    stage.inject(target, choices.changed(header.pack() + choices.pick(message).pack()))
+    stage.inject(target, choices.changed(header.pack() + choices.pick(messages).pack()))
 
 
 def _overheard(stage: Stage, choices: Choices) -> tuple[int, bytes]:

@@ -138,7 +138,7 @@ class Stage:
         if packet is None:
             return "aead_forged"
         window.commit(header.number)
-        return packet and _judge_inner(packet) or "keepalives"
+        return _judge_inner(packet) if packet else "keepalives"
 
     def seal(self, packet: bytes, header: Header) -> bytes:
         """As the peer does."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
-from ovng.clock import Now
 from ovng.errors import Malformed
 from ovng.forwarding.client import AttachmentClient
 from ovng.forwarding.clientevents import CrlArrived

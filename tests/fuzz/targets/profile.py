@@ -104,7 +104,7 @@ def _check_line(line: str) -> None:
     for member in (bob(), switch()):
         body = b"".join(member.key.splitlines()[1:-1]).decode()
         secret = body[48:90]  # behind it stands the public key
-        assert not any(secret[at : at + 8] in line for at in range(0, len(secret) - 8)), "shows the key"
+        assert not any(secret[at : at + 8] in line for at in range(len(secret) - 8)), "shows the key"
 
 
 def _replace(text: bytes) -> None:

@@ -52,7 +52,14 @@ class End:
 
 
 def _state(stream: ReliableStream) -> object:
-    return stream.acked, list(stream._flying), dict(stream._arrived), stream._cumulative, stream.rtt.rto, stream._ack_due
+    return (
+        stream.acked,
+        list(stream._flying),
+        dict(stream._arrived),
+        stream._cumulative,
+        stream.rtt.rto,
+        stream._ack_due,
+    )
 
 
 def fuzz_one(data: bytes) -> None:

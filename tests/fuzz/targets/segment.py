@@ -58,13 +58,17 @@ def make_frame(choices: Choices) -> bytes:
     )
     size = choices.u16() % 2_000 if choices.flag() else 0
     size = max(size, len(packet.payload) // 100) if size else 0
-    head = packet.vnet(size) if choices.below(4) else vnet_header(
-        choices.below(4),
-        choices.pick((GSO_NONE, GSO_TCPV4, 3, GSO_TCPV6, GSO_UDP_L4, GSO_ECN | GSO_TCPV4, GSO_ECN)),
-        choices.u16(),
-        choices.u16() % 2_000,
-        choices.u8(),
-        choices.below(32),
+    head = (
+        packet.vnet(size)
+        if choices.below(4)
+        else vnet_header(
+            choices.below(4),
+            choices.pick((GSO_NONE, GSO_TCPV4, 3, GSO_TCPV6, GSO_UDP_L4, GSO_ECN | GSO_TCPV4, GSO_ECN)),
+            choices.u16(),
+            choices.u16() % 2_000,
+            choices.u8(),
+            choices.below(32),
+        )
     )
     return (choices.changed(head) + choices.changed(packet.partial()))[:FRAME_MAX]
 

@@ -131,7 +131,7 @@ def attach_again(theatre: Theatre, choices: Choices) -> None:
 
 def restart(theatre: Theatre, choices: Choices) -> None:
     """The Switch is killed and started again, with or without its ticket keys."""
-    theatre.start_switch(theatre.endpoint.registrar.ticket_keys() if choices.flag() else None)
+    theatre.restart(remembers=choices.flag())
 
 
 def revoke(theatre: Theatre, choices: Choices) -> None:

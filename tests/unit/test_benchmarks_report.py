@@ -1,0 +1,153 @@
+"""The benchmarks' words: tables, verdicts and files from a stored run, and what is read out of other programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.measure import read_ping, read_transfer
+from benchmarks.micro.__main__ import document
+from benchmarks.micro.__main__ import render as render_parts
+from benchmarks.micro.timing import Contest, Stopwatch
+from benchmarks.report import METRICS, Bound, conclude, render
+from benchmarks.table import Document, aligned, figure, write
+from ovng.errors import SystemProblem
+
+STORED = Path(__file__).parents[1] / "vectors" / "benchmark_run.json"
+
+
+@pytest.fixture
+def run() -> Document:
+    stored: Document = json.loads(STORED.read_text())
+    return stored
+
+
+def row(text: str, title: str) -> list[str]:
+    (line,) = (line for line in text.splitlines() if line.startswith(f"{title}  "))
+    return line.removeprefix(title).split()
+
+
+def test_rows_are_medians_and_ratios(run: Document) -> None:
+    text = render(run, conclude(run))
+    header = next(line for line in text.splitlines() if "ovng ÷ plain" in line)
+    assert header.split("  ")[-2:] == ["ovng ÷ plain", "ovng ÷ openvpn"]
+    assert row(text, "TCP 1 stream, a → b") == ["Gbit/s", "27.1", "3.20", "0.400", "0.118", "8.00"]
+    assert row(text, "CPU, whole machine") == ["s/GB", "0.440", "4.60", "33.7", "10.5", "0.136"]
+    assert row(text, "CPU, process on hub") == ["s/GB", "–", "0.600", "11.5", "–", "0.0522"]
+    assert row(text, "peak memory on hub") == ["MiB", "–", "31.2", "9.50", "–", "3.29"]
+    assert "TCP 4 streams" not in text, "a row that nobody measured"
+
+
+def test_everything_that_explains_the_figures_is_printed(run: Document) -> None:
+    text = render(run, conclude(run))
+    for words in ("Linux 6.1.0 x86_64", "cubic", "offloads gso, gro", "tso on", "wireguard-go is not installed"):
+        assert words in text
+    assert "others used 4% of the machine (median of 3), 31% at most" in text
+
+
+def test_a_verdict_for_every_bound(run: Document) -> None:
+    bounds = [Bound("tcp1_ab", "openvpn", 2.0), Bound("tcp1_ba", "openvpn", 2.0), Bound("tcp1_ab", "wireguard-go", 3.3)]
+    verdicts = conclude(run, bounds)
+    assert [verdict.line() for verdict in verdicts] == [
+        "TCP 1 stream, a → b ≥ 2 × openvpn: 8.00 ×, holds",
+        "TCP 1 stream, b → a ≥ 2 × openvpn: 1.50 ×, FALLS SHORT",
+        "TCP 1 stream, a → b ≥ 3.3 × wireguard-go: not measured",
+    ]
+    assert [verdict.holds for verdict in verdicts] == [True, False, None]
+    text = render(run, verdicts)
+    assert text.splitlines()[-3:] == [verdict.line() for verdict in verdicts]
+    assert [kept["holds"] for kept in run["verdicts"]] == [True, False, None]
+
+
+def test_a_run_of_one_system(run: Document) -> None:
+    for alone in ("ovng", "plain"):
+        document = json.loads(json.dumps({**run, "systems": {alone: run["systems"][alone]}}))
+        verdicts = conclude(document)
+        assert all(verdict.holds is None for verdict in verdicts)
+        assert "÷" not in render(document, verdicts)
+
+
+def test_metrics_are_told_apart() -> None:
+    assert len({metric.key for metric in METRICS}) == len({metric.title for metric in METRICS}) == len(METRICS)
+
+
+def test_columns_stand_under_each_other() -> None:
+    text = aligned(["", "one", "a long one"], [["first", "1", "2"], ["the second", "100", "–"]])
+    assert text.splitlines() == [
+        "            one  a long one",
+        "----------  ---  ----------",
+        "first         1           2",
+        "the second  100           –",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"), (0, "0.000"), (0.0064, "0.00640"), (0.4, "0.400"), (1.239, "1.24"), (27.44, "27.4"),
+        (99.96, "100"), (123.4, "123"), (999.4, "999"), (1000, "1,000"), (19_300_000.7, "19,300,001"),
+    ],
+)  # fmt: skip
+def test_figures(value: float | None, text: str) -> None:
+    assert figure(value) == text
+
+
+def test_files_hold_what_was_printed_and_more(run: Document, tmp_path: Path) -> None:
+    conclude(run)
+    folder = tmp_path / "new" / "out"
+    write({"old": "x" * 10_000}, "tunnels", folder)
+    path = write(run, "tunnels", folder)
+    assert path == folder / "tunnels.json"
+    assert json.loads(path.read_text()) == run
+    assert run["systems"]["ovng"]["medians"]["tcp1_ab"] == 3.2
+    assert run["systems"]["ovng"]["samples"]["tcp1_ab"] == [3.2, 3.4, 2.1]
+
+
+def transfer(received: int, **end: Any) -> str:
+    return json.dumps({"end": {"sum_received": {"bytes": received, "bits_per_second": received * 4.0}, **end}})
+
+
+def test_iperf3_is_believed_as_the_receiver_counts() -> None:
+    output = transfer(500_000_000, sum_sent={"bytes": 7}, sender_tcp_congestion="cubic")
+    got = read_transfer(output)
+    assert (got.bytes, got.gbit_s) == (500_000_000, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ('{"error": "unable to connect to server"}', "unable to connect to server"),
+        ("iperf3: not found\n", "iperf3: not found"),
+        ("", "nothing"),
+        (transfer(0), "nothing arrived"),
+        (transfer(1, sender_tcp_congestion="bbr"), "bbr, not cubic"),
+    ],
+)
+def test_iperf3_that_failed_is_no_measurement(output: str, words: str) -> None:
+    with pytest.raises(SystemProblem, match=words):
+        read_transfer(output)
+
+
+def test_ping() -> None:
+    lines = [f"64 bytes from 10.0.0.1: icmp_seq={n} ttl=64 time={ms} ms" for n, ms in enumerate((0.3, 0.1, 2.0))]
+    assert read_ping("\n".join(lines)) == {"ping_min": 0.1, "ping_median": 0.3}
+    with pytest.raises(SystemProblem, match="no ping"):
+        read_ping("3 packets transmitted, 0 received, 100% packet loss, time 2ms")
+
+
+def test_parts_are_ratios_of_speed() -> None:
+    """Whatever the unit: above 1 is faster than what stands beside it."""
+
+    def nothing(watch: Stopwatch) -> int:
+        raise AssertionError("only rendered")
+
+    contests = [Contest(unit, f"by {unit}", unit, nothing, "another", nothing) for unit in ("ns", "/s")]
+    samples = [{"ours": [200.0, 100.0, 90.0], "other": [400.0]}, {"ours": [100.0], "other": [400.0, 300.0, 500.0]}]
+    text = render_parts(contests, samples)
+    assert row(text, "by ns") == ["ns", "100", "400", "4.00", "another"]
+    assert row(text, "by /s") == ["/s", "100", "400", "0.250", "another"]
+    kept = document({"kernel": "x"}, contests, samples)
+    assert kept["parts"]["ns"] == {"unit": "ns", "beside": "another", "samples": samples[0]}
