@@ -102,7 +102,7 @@ def test_a_broken_law_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         return 2 * handle(self, datagram, source, now)
 
     theatre, handle = Theatre(seeded(1)), Reports.handle_untrusted
-    report = theatre.nodes[0].report(ReportKind.REFRESH, boot_id=1)
+    report = theatre.nodes[0].report(ReportKind.REFRESH, boot_id=1, key=bytes(32))
     faults = ((talks, "larger"), (forgets, "neither answered nor counted"), (changes, "has changed something"))
     for fault, words in faults:
         monkeypatch.setattr(Reports, "handle_untrusted", fault)

@@ -128,12 +128,8 @@ def forged(stage: Stage, choices: Choices) -> None:
     piece = choices.chunk(1_100)
     number, cumulative = choices.integer() & 0xFFFFFFFF if piece else 0, choices.below(14)
     part = StreamPart(number if choices.flag() else min(number, len(piece), 12), cumulative, choices.u16(), piece)
-    messages: tuple[Control, ...] = (
-        Hello(attempt),
-        Cookie(attempt, cookie),
-        Stream(attempt, part, cookie),
-        Stream(attempt, part),
-    )
+    streams = Stream(attempt, part, cookie), Stream(attempt, part)
+    messages: tuple[Control, ...] = (Hello(attempt), Cookie(attempt, cookie), *streams)
     header = Header(PacketType.CONTROL, 0, 0, target.id, src, 0)
     stage.inject(target, choices.changed(header.pack() + choices.pick(messages).pack()))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import itertools
 import select
 import socket
 import struct
@@ -27,7 +28,7 @@ from tests.fuzz.choices import Choices
 from tests.fuzz.targets import segment
 from tests.fuzz.targets.coalesce import check_same
 from tests.unit.packets import NO_VNET, TCP, UDP, Packet, icmp_echo
-from tests.unit.test_datapath import IV, KEY, ME, OTHER, PEER, Rig
+from tests.unit.test_datapath import IV, ME, OTHER, PEER, Rig
 from tests.unit.twins import SlowReplayWindow
 
 STEPS_MAX = 8
@@ -40,6 +41,7 @@ KEYS = {9: 1, 10: 2}
 PREFIXES = [ipaddress.ip_network("10.77.0.2/32"), ipaddress.ip_network("fd77::2/128")]
 _REPLAY = {-1: "replay_number", -2: "replay_old", -3: "replay_duplicate"}
 _UDP_SEGMENT = 103
+_KEYS = itertools.count(1 << 128)
 
 
 @functools.cache
@@ -57,11 +59,12 @@ class Stage:
 
     def __init__(self) -> None:
         self.rig, self.windows = _rig(), {}
+        self.key = next(_KEYS).to_bytes(32, "big")  # never again: a key lives once
         for key_id, cipher in KEYS.items():
             self.rig.path.retire_receive(PEER, key_id)
-            self.rig.path.install_receive(PEER, key_id, cipher, KEY, IV)
+            self.rig.path.install_receive(PEER, key_id, cipher, self.key, IV)
             self.windows[key_id] = SlowReplayWindow(WINDOW, LIMIT)
-        self.rig.path.install_send(PEER, SEND_KEY, 1, KEY, IV)
+        self.rig.path.install_send(PEER, SEND_KEY, 1, self.key, IV)
         self.controls = 0
         self.sealed = 0  # by the loops, under the key above
         self.said: list[bytes] = []
@@ -133,7 +136,7 @@ class Stage:
         verdict = window.check(header.number)
         if verdict:
             return _REPLAY[verdict]
-        aead = Aead(KEYS[header.key_id], KEY, IV)
+        aead = Aead(KEYS[header.key_id], self.key, IV)
         packet = aead.open_packet(header.number, datagram[:HEADER_SIZE], datagram[HEADER_SIZE:])
         if packet is None:
             return "aead_forged"
@@ -143,7 +146,7 @@ class Stage:
     def seal(self, packet: bytes, header: Header) -> bytes:
         """As the peer does."""
         head = header.pack()
-        aead = Aead(KEYS.get(header.key_id, 1), KEY, IV)
+        aead = Aead(KEYS.get(header.key_id, 1), self.key, IV)
         return head + aead.seal_packet(header.number, head, packet)
 
     # -- Outbound
@@ -176,7 +179,8 @@ class Stage:
         self.sealed += 1
         header = parse_header(datagram)
         assert header == (PacketType.DATA, SEND_KEY, 0, PEER, ME, self.sealed)
-        assert Aead(1, KEY, IV).open_packet(header.number, datagram[:HEADER_SIZE], datagram[HEADER_SIZE:]) == packet
+        opened = Aead(1, self.key, IV).open_packet(header.number, datagram[:HEADER_SIZE], datagram[HEADER_SIZE:])
+        assert opened == packet
 
 
 def _judge_inner(packet: bytes) -> bytes | str:

@@ -87,8 +87,8 @@ class Stage:
         """What the node goes by."""
         held, client = self.client.grant, self.client
         assert held is not None
-        kept = (held.grant, held.boot_id, held.private_keys, held.ends, client.attached, client.observed)
-        return kept, client.routes.routes, client.routes.version, client._resolver._answers, client._crl._number
+        kept = (held.grant, held.boot_id, held.private_keys, held.lifetime, client.attached, client.observed)
+        return kept, client.routes.routes, client.routes.version, client._private.resolver._answers, client._crl._number
 
     def drain(self) -> int:
         """Look at what the node says; the number of datagrams."""
@@ -120,8 +120,8 @@ class Stage:
         else:
             raise AssertionError("a deadline that is always due")
         self.now = end
-        assert len(self.client._resolver._questions) <= ASKING_MAX
-        assert len(self.client._resolver._answers) <= HELD_MAX
+        assert len(self.client._private.resolver._questions) <= ASKING_MAX
+        assert len(self.client._private.resolver._answers) <= HELD_MAX
 
 
 def _is_proved(datagram: bytes) -> bool:
