@@ -7,6 +7,7 @@ from ovng.forwarding.registrar import Registrar
 from ovng.ids import Locator
 from ovng.wire.header import Header, PacketType
 from ovng.wire.inner import Attach, AttachMode
+from ovng.wire.report import ReportKind
 from tests.attachment_fixture import AWAY, HOME, START, SWITCH, TRUCK, TestAead, after, identity, registrar, seeded
 
 NOW = after(START, 10)
@@ -45,6 +46,19 @@ def test_a_changed_answer_proves_nothing() -> None:
     ack = ask(client, switch, HOME)
     assert not client.receive_report(ack[:-1] + bytes([ack[-1] ^ 1]), NOW)
     assert not client.receive_report(ack[:-1], NOW)
+
+
+def test_a_piece_of_the_revocation_list_proves_when_it_was_asked_for() -> None:
+    client, switch = attached()
+    switch.set_crl(3, bytes(1_500), [])
+    pushed = switch.tick(after(NOW, 2))
+    assert len(pushed) == 2
+    assert not client.receive_report(pushed[0].datagram, NOW)
+    client.handle_timer(after(NOW, 30))
+    (asked,) = (datagram for datagram in client.datagrams() if datagram[1] == ReportKind.GET_CRL)
+    (piece,) = switch.handle_report(asked, HOME, NOW)
+    assert client.receive_report(piece.datagram, NOW)
+    assert not client.receive_report(piece.datagram, NOW)
 
 
 def test_a_hint_proves_nothing() -> None:

@@ -57,6 +57,16 @@ def test_a_jar_asked_late_does_not_let_old_cookies_live_longer() -> None:
     assert jar.check(later, b"l", b"p", START + 239)
 
 
+def test_secrets_are_replaced_at_60_seconds_sharp() -> None:
+    jar = new_jar()
+    cookie = jar.make(b"l", b"p", START)
+    assert jar.make(b"l", b"p", START + 59.9) == cookie
+    assert jar.make(b"l", b"p", START + 60) != cookie
+    late = new_jar()
+    cookie = late.make(b"l", b"p", START)
+    assert not late.check(cookie, b"l", b"p", START + 120)
+
+
 def test_a_jar_left_alone_forgets_both_secrets() -> None:
     jar = new_jar()
     cookie = jar.make(b"l", b"p", START)

@@ -120,6 +120,20 @@ def test_the_last_place_is_given_once() -> None:
     assert scene.table.record(nodes[1].id) is None
 
 
+def test_a_report_that_comes_too_late_for_the_last_place(scene: Scene) -> None:
+    """Under a grant on its way, when others have taken the table's last entry meanwhile."""
+    scene = Scene(capacity=2)
+    nodes = [FakeNode(NodeID(9_000 + i), f"10.77.1.{i}/32", seed=i) for i in range(2)]
+    for node in nodes:
+        masters = node.report_master, node.private_master
+        node.grant = scene.switch.attach(node.identity, Attach(1, 0, 5, 25), AWAY.packed(), *masters, scene.now)
+    scene.switch.settle(nodes[0].id, nodes[0].report_master, scene.now)
+    before = scene.state()
+    assert scene.report(REFRESH, AWAY, node=nodes[1]) == []
+    assert scene.switch.counters["table_full"] == 1
+    assert scene.state() == before
+
+
 def test_a_grant_does_not_outlive_the_certificate(scene: Scene) -> None:
     short = identity(OFFICE, "10.77.0.2/32", days=0.25)
     grant = scene.switch.attach(short, Attach(1, 0, 5, 25), AWAY.packed(), b"m" * 32, b"p" * 32, scene.now)
@@ -287,8 +301,9 @@ def test_a_ticketed_report_cannot_be_replayed(scene: Scene) -> None:
     assert scene.state() == before
 
 
-def test_an_expired_ticket_earns_an_authenticated_no(scene: Scene) -> None:
-    scene.restart(86_401)
+@pytest.mark.parametrize("seconds", [86_400, 86_401])
+def test_an_expired_ticket_earns_an_authenticated_no(scene: Scene, seconds: int) -> None:
+    scene.restart(seconds)
     out = present_ticket(scene, scene.truck, HOME)
     assert nak(out, HOME) == NakReason.GRANT
     assert len(scene.switch) == 0

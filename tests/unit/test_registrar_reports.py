@@ -12,6 +12,7 @@ from ovng.wire.report import (
     NO_COOKIE,
     Ack,
     Challenge,
+    Common,
     Mismatch,
     Nak,
     NakReason,
@@ -90,6 +91,17 @@ def test_what_is_wrong_is_dropped_under_its_reason(scene: Scene, change: object,
     assert scene.state() == before
 
 
+def test_what_only_the_switch_says_is_dropped(scene: Scene) -> None:
+    before = scene.state()
+    (said,) = scene.switch.handle_report(scene.truck.report(REFRESH), HOME, scene.now)
+    common = Common(SWITCH, TRUCK, 2, scene.switch.boot_id, 1)
+    after_ack = scene.state()
+    for datagram in (said.datagram, Ack(common, HOME, 75, 0, bytes(8)).pack(scene.truck.up)):
+        assert scene.raw(datagram, HOME) == []
+    assert scene.switch.counters["report_direction"] == 2
+    assert scene.state() == after_ack != before
+
+
 def test_another_boot_id_earns_a_challenge_and_nothing_else(scene: Scene) -> None:
     before = scene.state()
     datagram = scene.truck.report(REFRESH, boot_id=1)
@@ -141,6 +153,13 @@ def test_same_number_from_the_same_place_is_acknowledged_again(scene: Scene) -> 
     before = scene.state()
     assert ack(scene.raw(datagram, HOME), HOME).common.number == 1
     assert scene.state() == before
+
+
+def test_copies_that_the_network_made_are_all_acknowledged(scene: Scene) -> None:
+    """Answers to lower numbers are limited; the last one's are not, for its ACK may have been lost again."""
+    datagram = scene.truck.report(REFRESH)
+    for _ in range(8):
+        assert ack(scene.raw(datagram, HOME), HOME).common.number == 1
 
 
 def test_same_number_from_elsewhere_is_counted_and_moves_nothing(scene: Scene) -> None:
@@ -290,6 +309,13 @@ def test_confirm_without_the_proof_confirms_nothing(scene: Scene, cookie: bytes)
     """Who forges its source knows the locator, and does not receive there."""
     scene.report(MOVE, AWAY)
     scene.report(CONFIRM, AWAY, observed=AWAY, cookie=cookie)
+    scene.pass_time(3.1)
+    assert scene.sends_to() == HOME
+
+
+def test_half_a_cookie_and_something_else_confirms_nothing(scene: Scene) -> None:
+    proof = ack(scene.report(MOVE, AWAY), AWAY).proof
+    scene.report(CONFIRM, AWAY, observed=AWAY, cookie=proof + b"x" * 8)
     scene.pass_time(3.1)
     assert scene.sends_to() == HOME
 
