@@ -15,6 +15,7 @@ from setuptools import Extension, setup
 
 SANITIZE = os.environ.get("OVNG_SANITIZE") == "1"
 DEBUG = SANITIZE or os.environ.get("OVNG_DEBUG") == "1"
+CORES = os.cpu_count() or 1
 BUILD_DIR = "build/cython-debug" if DEBUG else "build/cython"
 
 CFLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
@@ -50,7 +51,7 @@ setup(
     ext_modules=cythonize(
         extensions,
         build_dir=BUILD_DIR,
-        nthreads=0,
+        nthreads=CORES,
         compiler_directives={
             "language_level": 3,
             "boundscheck": DEBUG,
@@ -61,5 +62,5 @@ setup(
             "binding": True,
         },
     ),
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}, "build_ext": {"parallel": CORES}},
 )
