@@ -55,6 +55,8 @@ class Bench:
                     gigabytes = transfer.bytes / _GB
                     samples["cpu_machine"] = used.machine / gigabytes
                     samples |= {f"cpu_{role}": spent / gigabytes for role, spent in used.processes.items()}
+                    if used.processes:
+                        samples["cpu_processes"] = sum(used.processes.values()) / gigabytes
         samples |= self._ping()
         return samples
 

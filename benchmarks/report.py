@@ -35,6 +35,7 @@ METRICS = (
     Metric("ping_min", "ping idle, smallest", "ms"),
     Metric("ping_median", "ping idle, median", "ms"),
     Metric("cpu_machine", "CPU, whole machine", "s/GB"),
+    Metric("cpu_processes", "CPU, its processes", "s/GB"),
     Metric("cpu_a", "CPU, process on a", "s/GB"),
     Metric("cpu_hub", "CPU, process on hub", "s/GB"),
     Metric("cpu_b", "CPU, process on b", "s/GB"),

@@ -13,7 +13,7 @@ Nothing that arrives raises; what is wrong with it is in `counters`.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from dataclasses import dataclass
 
 from ovng.clock import Now
@@ -37,27 +37,18 @@ from ovng.forwarding.clientevents import (
 from ovng.forwarding.crlfetch import CrlFetch
 from ovng.forwarding.grantheld import GrantHeld
 from ovng.forwarding.history import LocatorHistory, RttEstimate
+from ovng.forwarding.privatelink import PrivateLink
+from ovng.forwarding.reachability import Reachability
 from ovng.forwarding.reporter import Reporter
-from ovng.forwarding.resolver import Resolver
 from ovng.forwarding.routelist import RouteListCopy
 from ovng.forwarding.silence import Silence
 from ovng.forwarding.store import AeadFactory, Random
 from ovng.ids import IPAddress, Locator, NodeID
 from ovng.limits import KEEPALIVE_DEFAULT, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN
 from ovng.session.backoff import Backoff, fraction, jittered
-from ovng.wire.header import PacketType, parse_header
 from ovng.wire.inner import Attach, AttachMode, Grant
-from ovng.wire.private import (
-    NONCE_SIZE,
-    Changed,
-    Private,
-    RouteList,
-    parse_private,
-    parse_sealed,
-    private_header,
-)
-from ovng.wire.private import Resolved as ResolvedMessage
 from ovng.wire.report import (
+    SEQUENCE_MAX,
     Ack,
     Challenge,
     CrlPiece,
@@ -72,10 +63,9 @@ from ovng.wire.report import (
 
 _KEEPALIVE_JITTER = 0.2
 _RENEW_FROM, _RENEW_SPAN = 0.75, 0.15  # share of a grant's life after which it is renewed: 18 … 21.6 h
-_NONCES = 64
 _LEAVE_SECONDS = 2.0
 _MOVE_LIMIT_WAIT = 1.0
-_UNREACHABLE_FIRST = 5.0  # seconds of silence before people are told; then at every doubling
+_OWN_REPORT = 0.05  # what counts as sent so soon after a report of ours is that report
 _TLS_AFTER_SILENCE = 300.0  # it may be another Switch by now, which does not answer what is not for it
 
 
@@ -96,23 +86,19 @@ class AttachmentClient:
         self._held: GrantHeld | None = None
         self._datagrams: list[bytes] = []
         self._events: list[ClientEvent] = []
+        self.counters: Counter[str] = Counter()
         self._reporter = Reporter(me, random, self._keepalive, self._datagrams.append)
-        self._resolver = Resolver(random, self._send_private)
-        self._routes = RouteListCopy(random, self._send_private)
+        self._private = PrivateLink(me, random, self._datagrams.append, self._need_tls, self.counters)
         self._crl = CrlFetch(random, self._reporter.get_crl)
         self._silence = Silence()
+        self._reachability = Reachability()
         self._backoff = Backoff(RECONNECT_BACKOFF_MIN, RECONNECT_BACKOFF_MAX, random)
         self._tls: NeedTls | None = None
-        self._tls_again = 0.0  # monotonic
+        self._tls_again = 0.0  # monotonic, as the next ones
         self._next_refresh = 0.0
         self._moved_at: float | None = None
-        self._lost_at: float | None = None
-        self._told_unreachable = _UNREACHABLE_FIRST
-        self._nonces: OrderedDict[int, None] = OrderedDict()
-        self._last_push = 0
         self._leave_by: float | None = None
         self._stopped = False
-        self.counters: Counter[str] = Counter()
         self.history = LocatorHistory()
         self.rtt = RttEstimate()
         self.observed: Locator | None = None
@@ -122,7 +108,7 @@ class AttachmentClient:
 
     def start(self, now: Now) -> None:
         """Attach; takes over from any other process of this identity."""
-        self._lost_at = now.mono
+        self._reachability.trying(now.mono)
         self._need_tls("start", now)
 
     def leave(self, now: Now) -> None:
@@ -135,12 +121,12 @@ class AttachmentClient:
 
     def resolve(self, address: IPAddress, now: Now) -> Resolved | None:
         """Who has this inner address: what is known, or None and a `Resolved` event once the Switch has answered."""
-        return self._resolver.resolve(address, now)
+        return self._private.resolver.resolve(address, now)
 
     @property
     def routes(self) -> RouteListCopy:
         """The route list as last told (`.routes`, `.version`)."""
-        return self._routes
+        return self._private.routes
 
     @property
     def attached(self) -> bool:
@@ -163,11 +149,10 @@ class AttachmentClient:
             return
         share = _RENEW_FROM + _RENEW_SPAN * fraction(self._random)
         moving = self._reporter.exchange is not None and self._reporter.exchange.kind == ReportKind.MOVE
-        first, restarted = self._held is None, self._held is not None and self._held.boot_id != grant.boot_id
+        restarted = self._held is not None and self._held.boot_id != grant.boot_id
         self._held = GrantHeld.of(switch_id, grant, report_master, private_master, self._factory, now.boot, share)
         self._reporter.use(self._held)
-        self._tls, self._last_push = None, 0
-        self._nonces.clear()
+        self._tls = None
         self._backoff.reset()
         self._answered(now)
         if moving:
@@ -175,12 +160,7 @@ class AttachmentClient:
         else:
             self._seen_at(grant.observed, now)
         self._events.append(AttachedNow(switch_id, grant.observed))
-        if restarted:
-            self._resolver.spread(now)
-        self._resolver.ask_at_once(now)
-        self._resolver.handle_timer(now)
-        if first or restarted or self._routes.waiting:
-            self._routes.fetch(now)
+        self._private.use(self._held, now, restarted=restarted)
         self._told_crl(grant.crl_number, now)
 
     def tls_failed(self, reason: str, final: bool, now: Now) -> None:
@@ -188,14 +168,11 @@ class AttachmentClient:
         if self._stopped or self._tls is None:
             return
         if final:
-            if "superseded" in reason:
-                self._stop(SupersededEvent())
-            else:
-                self._stop(Revoked())
+            self._stop(SupersededEvent() if "superseded" in reason else Revoked())
             return
         self._tls_again = now.mono + self._backoff.next()
         if self._held is None:
-            self._events.append(Unreachable(now.mono - (self._lost_at or now.mono), reason))
+            self._tell(self._reachability.tell(now.mono, reason))
 
     def network_changed(self, now: Now) -> None:
         """Our address may be another: tell the Switch at once."""
@@ -210,71 +187,41 @@ class AttachmentClient:
 
     def sent_traffic(self, mono: float) -> None:
         """When traffic was last sent, in monotonic seconds."""
-        if mono > self._reporter.last_sent + 0.05:  # our own reports are none
+        if mono > self._reporter.last_sent + _OWN_REPORT:
             self._silence.sent(mono)
 
-    def receive_report(self, datagram: bytes, now: Now) -> None:
-        """A datagram of type REPORT came from the Switch's locator. Untrusted."""
+    def receive_report(self, datagram: bytes, now: Now) -> bool:
+        """A datagram of type REPORT. Untrusted. True if it proves that the Switch is there where it came from."""
         try:
             report = parse_report(datagram)
         except Malformed as error:
             self.counters[error.reason] += 1
-            return
+            return False
         held = self._held
         if held is None or self._stopped or isinstance(report, Update):
             self.counters["report_unexpected"] += 1
-            return
+            return False
         dst, src = (report.dst, report.src) if isinstance(report, Mismatch) else report.common[:2]
         if dst != self._me or src != held.switch_id:
             self.counters["not_for_me"] += 1
-            return
+            return False
+        proved = False
         if isinstance(report, Mismatch):
             self.counters["mismatch"] += self._reporter.mismatch(report, now)
         elif isinstance(report, Challenge):
             self.counters["challenge"] += self._reporter.challenge(report, now)
         else:
-            self._authenticated(report, datagram, held, now)
+            proved = self._authenticated(report, datagram, held, now)
         self._follow(now)
+        return proved
 
-    def receive_private(self, datagram: bytes, now: Now) -> None:
-        """A datagram of type PRIVATE. Untrusted."""
-        held = self._held
-        try:
-            header = parse_header(datagram)
-            parts = parse_sealed(datagram)
-            if (
-                held is None
-                or header.type != PacketType.PRIVATE
-                or (header.dst, header.src)
-                != (
-                    self._me,
-                    held.switch_id,
-                )
-            ):
-                raise Malformed("private_unexpected")
-            plaintext = held.open.open(parts.nonce, parts.header, parts.sealed)
-            if plaintext is None:
-                raise Malformed("private_forged")
-            message = parse_private(plaintext)
-        except Malformed as error:
-            self.counters[error.reason] += 1
-            return
-        self._silence.answered(now.mono)
-        known = True
-        if isinstance(message, ResolvedMessage):
-            known = self._resolver.receive(message, now)
-        elif isinstance(message, RouteList):
-            known = self._routes.receive(message, now)
-        elif isinstance(message, Changed) and message.counter > self._last_push:
-            self._last_push = message.counter
-            if message.prefix is not None:
-                self._resolver.changed(message.prefix, now)
-            self._routes.told(message.version, now)
-        else:
-            known = False
-        if not known:
-            self.counters["private_unasked"] += 1
+    def receive_private(self, datagram: bytes, now: Now) -> bool:
+        """A datagram of type PRIVATE. As `receive_report`."""
+        asked = self._private.receive_untrusted(datagram, now)
+        if asked:
+            self._silence.answered(now.mono)
         self._follow(now)
+        return asked
 
     # -- Out
 
@@ -286,8 +233,8 @@ class AttachmentClient:
 
     def events(self) -> list[ClientEvent]:
         """What happened, drained."""
-        self._events += self._resolver.events
-        self._resolver.events.clear()
+        self._events += self._private.resolver.events
+        self._private.resolver.events.clear()
         out, self._events = self._events, []
         return out
 
@@ -295,13 +242,12 @@ class AttachmentClient:
         """When `handle_timer` must be called at the latest, in monotonic seconds."""
         if self._stopped:
             return None
-        times: list[float | None] = [self._tls_again if self._tls is not None else None, self._leave_by]
+        times = [self._leave_by, self._reachability.deadline(), self._private.deadline(now)]
+        if self._tls is not None:
+            times.append(self._tls_again)
         if self._held is not None:
             times += [self._reporter.deadline(), self._next_refresh, now.mono + (self._held.renew_at - now.boot)]
             times += [self._crl.deadline(), self._silence.deadline(now.mono, self.rtt.srtt)]
-        elif self._lost_at is not None:
-            times.append(self._lost_at + self._told_unreachable)
-        times += [self._resolver.deadline(now), self._routes.deadline()]
         return min((time for time in times if time is not None), default=None)
 
     def handle_timer(self, now: Now) -> None:
@@ -316,10 +262,8 @@ class AttachmentClient:
             self._events.append(self._tls)
         if self._held is not None:
             self._timers_attached(self._held, now)
-        elif self._lost_at is not None and now.mono >= self._lost_at + self._told_unreachable:
-            self._tell_unreachable(now.mono - self._lost_at)
-        self._resolver.handle_timer(now)
-        self._routes.handle_timer(now)
+        self._tell(self._reachability.check(now.mono))
+        self._private.handle_timer(now)
         self._follow(now)
 
     def _timers_attached(self, held: GrantHeld, now: Now) -> None:
@@ -335,44 +279,37 @@ class AttachmentClient:
             self._reporter.begin(ReportKind.REFRESH, now)
         self._crl.handle_timer(now)
         exchange = self._reporter.exchange
-        if exchange is None or exchange.once:
-            return
-        silent = now.mono - exchange.began
-        if silent >= self._told_unreachable:
-            self._lost_at = exchange.began if self._lost_at is None else self._lost_at
-            self._tell_unreachable(silent)
-        if silent >= _TLS_AFTER_SILENCE:
+        if exchange is not None and not exchange.once:
+            self._reachability.trying(exchange.began)
+        if self._reachability.silent(now.mono) >= _TLS_AFTER_SILENCE:
             self._need_tls("silence", now)
-
-    def _tell_unreachable(self, silent: float, detail: str = "") -> None:
-        """At 5 s, and at every doubling."""
-        while self._told_unreachable <= silent:
-            self._told_unreachable *= 2
-        self._events.append(Unreachable(silent, detail))
 
     # -- Inside: reports
 
-    def _authenticated(self, report: Ack | Nak | CrlPiece, datagram: bytes, held: GrantHeld, now: Now) -> None:
+    def _authenticated(self, report: Ack | Nak | CrlPiece, datagram: bytes, held: GrantHeld, now: Now) -> bool:
+        """True if it answers what we sent: a copy of an answer does not, nor what is pushed."""
         if report.common.boot_id not in (held.boot_id, held.candidate):
             self.counters["boot_id"] += 1
         elif report.common.grant != held.grant or not verify(datagram, held.down):
             self.counters["report_tag"] += 1
         elif isinstance(report, Ack):
-            self._ack(report, held, now)
+            return self._ack(report, held, now)
         elif isinstance(report, Nak):
-            self._nak(report, held, now)
+            return self._nak(report, held, now)
         else:
-            self._reporter.answered(report.common.number)
+            asked = self._reporter.answered(report.common.number)
             self._silence.answered(now.mono)
             der = self._crl.receive(report, now)
             if der is not None:
                 self._events.append(CrlArrived(report.number, der))
+            return asked is not None
+        return False
 
-    def _ack(self, ack: Ack, held: GrantHeld, now: Now) -> None:
+    def _ack(self, ack: Ack, held: GrantHeld, now: Now) -> bool:
         sent = self._reporter.answered(ack.common.number)
         if sent is None:
             self.counters["echo"] += 1
-            return
+            return False
         self.rtt.add(now.mono - sent.at)
         self._adopt(held, ack.common.boot_id, now)
         exchange = self._reporter.exchange
@@ -380,24 +317,24 @@ class AttachmentClient:
         done = self._reporter.accept(ack, sent, now)
         if leaving:
             self._left()
-            return
+            return True
         if done or any(ack.proof):
             self._seen_at(ack.observed, now)
         self._answered(now)
         self._told_crl(ack.crl_number, now)
+        return True
 
-    def _nak(self, nak: Nak, held: GrantHeld, now: Now) -> None:
+    def _nak(self, nak: Nak, held: GrantHeld, now: Now) -> bool:
         number = nak.common.number
         pushed = number == 0 and nak.reason in (NakReason.REVOKED, NakReason.SUPERSEDED)
         if nak.reason == NakReason.NO_PRIVATE_KEYS:
-            if number in self._nonces:
-                self._nonces.clear()
-                self._lost_private_keys(held, now)
-            return
+            asked = self._private.keys_lost(number, now)
+            self.counters["nak_no_private_keys"] += asked
+            return asked
         sent = None if pushed else self._reporter.answered(number)
         if sent is None and not pushed:
             self.counters["echo"] += 1
-            return
+            return False
         self.counters[f"nak_{nak.reason.name.lower()}"] += 1
         self._silence.answered(now.mono)
         if nak.reason == NakReason.SUPERSEDED:
@@ -405,7 +342,7 @@ class AttachmentClient:
         elif nak.reason == NakReason.REVOKED:
             self._stop(Revoked())
         elif nak.reason == NakReason.SEQUENCE:
-            held.sequence = max(held.sequence, min(nak.last, (1 << 32) - 1))
+            held.sequence = max(held.sequence, min(nak.last, SEQUENCE_MAX))
             self._reporter.resend(now)
         elif nak.reason == NakReason.MOVE_LIMIT:
             self._reporter.postpone(_MOVE_LIMIT_WAIT, now)
@@ -416,14 +353,14 @@ class AttachmentClient:
             self._reporter.finish()
             self._answered(now)
             self._need_tls("attach_again", now)
+        return not pushed
 
     def _adopt(self, held: GrantHeld, boot_id: int, now: Now) -> None:
         """An answer under the keys, to our own packet, carries this boot ID."""
         if boot_id != held.boot_id:
             held.boot_id, held.private_keys = boot_id, False
             self._events.append(SwitchRestarted(boot_id))
-            self._resolver.spread(now)
-            self._routes.spread(now)
+            self._private.restarted(now)
         held.candidate = None
 
     def _seen_at(self, observed: Locator, now: Now) -> None:
@@ -439,35 +376,17 @@ class AttachmentClient:
         """The Switch has answered under the keys."""
         self._silence.answered(now.mono)
         self._next_refresh = now.mono + jittered(self._keepalive, _KEEPALIVE_JITTER, self._random)
-        if self._lost_at is not None:
-            self._events.append(Reachable(now.mono - self._lost_at))
-            self._lost_at = None
-        self._told_unreachable = _UNREACHABLE_FIRST
+        self._tell(self._reachability.answered(now.mono))
+
+    def _tell(self, event: Reachable | Unreachable | None) -> None:
+        if event is not None:
+            self._events.append(event)
 
     def _told_crl(self, number: int, now: Now) -> None:
         if self._crl.told(number, now):
             self._events.append(CrlNumber(number))
 
-    # -- Inside: private messages, TLS, the end
-
-    def _send_private(self, message: Private, now: Now) -> bool:
-        held = self._held
-        if held is None or self._stopped:
-            return False
-        if not held.private_keys:
-            self._need_tls("private_keys_lost", now)
-            return False
-        header, nonce = private_header(held.switch_id, self._me), self._random(NONCE_SIZE)
-        self._nonces[int.from_bytes(nonce[:8], "big")] = None
-        while len(self._nonces) > _NONCES:
-            self._nonces.popitem(last=False)
-        self._datagrams.append(header + nonce + held.seal.seal(nonce, header, message.pack()))
-        return True
-
-    def _lost_private_keys(self, held: GrantHeld, now: Now) -> None:
-        held.private_keys = False
-        self.counters["nak_no_private_keys"] += 1
-        self._need_tls("private_keys_lost", now)
+    # -- Inside: TLS, the end
 
     def _need_tls(self, reason: str, now: Now) -> None:
         if self._tls is not None or self._stopped:
@@ -484,9 +403,9 @@ class AttachmentClient:
         if self._reporter.tls_reason is not None:
             reason, self._reporter.tls_reason = self._reporter.tls_reason, None
             self._need_tls(reason, now)
-        if self._routes.changed:
-            self._routes.changed = False
-            self._events.append(RoutesChanged(self._routes.routes))
+        if self.routes.changed:
+            self.routes.changed = False
+            self._events.append(RoutesChanged(self.routes.routes))
 
     def _left(self) -> None:
         self._stop(Left())

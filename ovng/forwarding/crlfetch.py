@@ -65,9 +65,8 @@ class CrlFetch:
     def hold(self, number: int) -> None:
         """List `number` is in force here (fetched, or passed on by a peer)."""
         self.held = max(self.held, number)
-        self._not_before = float("-inf")
         if self._number <= self.held:
-            self._due, self._pieces = _NEVER, {}
+            self._due, self._pieces, self._not_before = _NEVER, {}, float("-inf")
 
     def deadline(self) -> float | None:
         return self._due if self._due != _NEVER else None

@@ -194,9 +194,6 @@ class Reporter:
         if exchange.once:
             self.exchange = None
             return
-        if exchange.ticketed and exchange.ticketed_tries >= _TICKETED_TRIES:
-            self.tls_reason = "ticket_unanswered"
-            exchange.ticketed_tries = 0
         cap = SILENCE_REFRESH_MAX if hurry or exchange.kind != ReportKind.REFRESH else max(2.0, self._keepalive / 2)
         exchange.wait = min(2 * exchange.wait, cap)
         self._send(exchange, now)
@@ -211,11 +208,16 @@ class Reporter:
         if self.exchange is None:
             self.begin(ReportKind.REFRESH, now, once=True)
         else:
+            due = self.exchange.due
             self._send(self.exchange, now)
+            self.exchange.due = min(due, self.exchange.due)  # hints hurry a try, they put none off
         return True
 
     def _send(self, exchange: Exchange, now: Now) -> None:
         ticketed = exchange.ticketed
+        if ticketed and exchange.ticketed_tries >= _TICKETED_TRIES:
+            self.tls_reason = "ticket_unanswered"
+            exchange.ticketed_tries = 0
         self._emit(exchange.kind, exchange.observed, exchange.cookie, ticketed, 0, now)
         exchange.tries += 1
         exchange.ticketed_tries += ticketed

@@ -7,8 +7,8 @@ it to the callback, lets `flush` carry out what the machines decided, and arms t
 Sleep of the machine shows as CLOCK_BOOTTIME running ahead of CLOCK_MONOTONIC. Timers stand still meanwhile, so the
 driver looks at least every `TICK` seconds, and tells it before anything else happens at that wake-up.
 
-A callback that fails is logged once per kind and place, in one line; the service goes on. An OvngError ends `run` and
-comes out of it: that is how a callback says that there is nothing left to do.
+A callback that fails is logged once per kind and place, in one line; the service goes on (`each`: with the next item).
+An OvngError ends `run` and comes out of it: that is how a callback says that there is nothing left to do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import logging
 import signal
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from ovng import clock
 from ovng.clock import Now
@@ -28,6 +29,7 @@ from ovng.io.logs import escape
 log = logging.getLogger(__name__)
 
 Callback = Callable[[Now], object]
+Item = TypeVar("Item")
 
 TICK = 2.0  # seconds
 SUSPEND_MIN = 0.5  # seconds; the two clocks are not read in the same instant
@@ -100,6 +102,11 @@ class Driver:
                 self._loop.call_soon_threadsafe(self._run, callback)
             except RuntimeError:
                 pass  # the loop was closed in between
+
+    def each(self, items: Iterable[Item], action: Callable[[Item, Now], object], now: Now) -> None:
+        """Within a callback: do this with every item. A fault with one does not lose the rest."""
+        for item in items:
+            self._guard(lambda at, item=item: action(item, at), now)  # type: ignore[misc]
 
     # -- Life
 

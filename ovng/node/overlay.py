@@ -72,6 +72,7 @@ class Overlay:
         self._sendable: set[NodeID] = set()
         self.identities: dict[NodeID, Identity] = {}
         self.routes: dict[Prefix, NodeID] = {}
+        self._prefixes: dict[NodeID, set[Prefix]] = {}  # `routes` by peer
         self.counters: Counter[str] = Counter()
 
     @property
@@ -99,7 +100,10 @@ class Overlay:
             self.on_resolved(address, answer.nodes, now)
 
     def on_no_key(self, peer: NodeID, packet: bytes, now: Now) -> None:
-        """The peer is known, but there is no key to send under at this moment."""
+        """The peer is known, but there was no key to send under at that moment."""
+        if peer in self._sendable:  # it came while the packet was on its way here
+            self._inject([packet])
+            return
         self._pending.add(peer, packet)
         self._sessions.connect(peer, now)
 
@@ -117,9 +121,18 @@ class Overlay:
         if identity is None:
             self._sessions.connect(peer, now)
             return
-        self._settle(peer, identity)
+        self._believe(peer, identity)
         if peer in self._sendable:
             self.on_send_ready(peer)
+        else:
+            self._sessions.connect(peer, now)
+
+    # -- the machine says
+
+    def policy_changed(self) -> None:
+        """Other subnets are connected, or the profile is another: routes are believed anew."""
+        for peer, identity in self.identities.items():
+            self._believe(peer, identity)
 
     # -- sessions say
 
@@ -136,14 +149,7 @@ class Overlay:
         """A session proved the peer's identity: its prefixes become routes."""
         self.identities[peer] = identity
         self._path.add_peer(peer, identity.prefixes)
-        believed = set(self._policy().believed(identity.prefixes, peer))
-        for prefix in [p for p, holder in self.routes.items() if holder == peer and p not in believed]:
-            self._path.remove_route(prefix, peer)
-            del self.routes[prefix]
-        for prefix in believed:
-            self._path.add_route(prefix, peer)
-            self.routes[prefix] = peer
-        self._settle(peer, identity)
+        self._believe(peer, identity)
 
     def on_send_ready(self, peer: NodeID) -> None:
         """The peer can be sent to: what waited for it goes."""
@@ -151,18 +157,16 @@ class Overlay:
         waiting = self._pending.take(peer)
         for address in self._wanted.pop(peer, set()):
             waiting += self._pending.take(address)
-        for packet in waiting:
-            if not self._path.inject(packet):
-                self.counters["inject_full"] += 1
+        self._inject(waiting)
 
-    def on_session_down(self, peer: NodeID) -> None:
-        """The session ended: nothing is known of the peer any more."""
+    def on_session_down(self, peer: NodeID, now: Now) -> None:
+        """The session ended: nothing is known of the peer any more. What waits for it asks for the next one."""
         self.identities.pop(peer, None)
         self._sendable.discard(peer)
-        for prefix in [p for p, holder in self.routes.items() if holder == peer]:
-            self._path.remove_route(prefix, peer)
-            del self.routes[prefix]
+        self._lead(peer, set())
         self._path.remove_peer(peer)
+        if peer in self._pending or peer in self._wanted:
+            self._sessions.connect(peer, now)
 
     def on_connect_failed(self, peer: NodeID) -> None:
         """The first handshake with the peer timed out, or its identity did not hold."""
@@ -177,14 +181,33 @@ class Overlay:
 
     # -- inside
 
-    def _settle(self, peer: NodeID, identity: Identity) -> None:
-        """Refuse addresses that wait for the peer and that its certificate does not prove, or we do not believe."""
-        believed = [prefix for prefix, holder in self.routes.items() if holder == peer]
-        for address in list(self._wanted.get(peer, ())):
-            host = ipaddress.ip_network(address)
-            if not any(covers(prefix, host) for prefix in believed):
+    def _believe(self, peer: NodeID, identity: Identity) -> None:
+        """Lead to the peer what its certificate proves and we believe now; refuse addresses that wait for more."""
+        believed = set(self._policy().believed(identity.prefixes, peer))
+        self._lead(peer, believed)
+        for address in [*self._wanted.get(peer, ())]:
+            if not any(covers(prefix, ipaddress.ip_network(address)) for prefix in believed):
                 self._wanted[peer].discard(address)
                 self._refuse(address, "address_not_proven")
+        if not self._wanted.get(peer, True):
+            del self._wanted[peer]
+
+    def _lead(self, peer: NodeID, wanted: set[Prefix]) -> None:
+        """Make the routes to the peer be these; one that led to another peer now leads here."""
+        held = {prefix for prefix in self._prefixes.pop(peer, ()) if self.routes.get(prefix) == peer}
+        for prefix in held - wanted:
+            self._path.remove_route(prefix, peer)
+            del self.routes[prefix]
+        for prefix in wanted - held:
+            self._path.add_route(prefix, peer)
+            self.routes[prefix] = peer
+        if wanted:
+            self._prefixes[peer] = wanted
+
+    def _inject(self, packets: Iterable[bytes]) -> None:
+        for packet in packets:
+            if not self._path.inject(packet):
+                self.counters["inject_full"] += 1
 
     def _refuse(self, address: IPAddress, reason: str) -> None:
         self.counters[reason] += 1

@@ -50,6 +50,10 @@ class PendingPackets:
         """The keys that something waits for, oldest first."""
         return list(self._queues)
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether something waits for this key."""
+        return key in self._queues
+
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 

@@ -15,14 +15,13 @@ from ovng import limits
 from ovng.clock import Now
 from ovng.clock import now as read_clock
 from ovng.config.profile import NodeProfile
-from ovng.errors import ConfigError, Malformed, OvngError, Superseded
+from ovng.errors import ConfigError, Malformed, OvngError, Superseded, SystemProblem
 from ovng.forwarding import clientevents as attachment
 from ovng.forwarding.client import AttachmentClient, ClientConfig
 from ovng.ids import Locator, NodeID, Prefix
-from ovng.io import notify
+from ovng.io import datapath, notify
 from ovng.io.control import ControlServer, Message
 from ovng.io.credentials import read_profile, trust_of
-from ovng.io.datapath import NodeDataPath
 from ovng.io.driver import Driver
 from ovng.io.libcrypto import load_libcrypto, make_aead, preferred_ciphers
 from ovng.io.logs import escape
@@ -65,7 +64,7 @@ class NodeService:
     def _build(self, now: Now) -> None:
         profile = self.profile
         offloads = {key: getattr(profile.offloads, key) for key in ("gso", "gro")}
-        self.path = NodeDataPath(self.me, self.tunnel.tun, offloads)
+        self.path = datapath.NodeDataPath(self.me, self.tunnel.tun, offloads)
         self.switch = SwitchLink(profile.port, self.path, self._on_switch_found)
         self.switch.set_endpoints(profile.switch)
         config = SessionConfig(float(profile.rekey_seconds), preferred_ciphers())
@@ -78,6 +77,7 @@ class NodeService:
         self.watcher = Watcher(profile.interface)
         self.links = LinkSnapshot()
         self.plan = RoutePlan((), ())
+        self._connected = tuple(self.tunnel.connected())
         self.warnings: list[str] = self.tunnel.forwarding(profile.routes, profile.forward)
         self.announced: tuple[tuple[NodeID, Prefix], ...] = ()
         self.route_errors: dict[Prefix, str] = {}
@@ -141,20 +141,22 @@ class NodeService:
         self._offloads = offloads
 
     def _on_data_path(self, now: Now) -> None:
-        for event in self.path.events():
-            match event:
-                case ("control", _, source, datagram):
-                    self._on_datagram(datagram, source, now)
-                case ("no_route", packet):
-                    self.overlay.on_no_route(packet, now)
-                case ("no_key", peer, packet):
-                    self.overlay.on_no_key(peer, packet, now)
-                case ("unknown_data", peer):
-                    self.sessions.on_unknown_data(peer, now)
-                case ("first_receive", peer, key_id):
-                    self.sessions.on_first_receive(peer, key_id, now)
-                case ("soft_limit" | "hard_limit", peer, key_id):
-                    self.sessions.on_limit(peer, key_id, now)
+        self._driver.each(self.path.events(), self._on_data_path_event, now)
+
+    def _on_data_path_event(self, event: datapath.Event, now: Now) -> None:
+        match event:
+            case ("control", _, source, datagram):
+                self._on_datagram(datagram, source, now)
+            case ("no_route", packet):
+                self.overlay.on_no_route(packet, now)
+            case ("no_key", peer, packet):
+                self.overlay.on_no_key(peer, packet, now)
+            case ("unknown_data", peer):
+                self.sessions.on_unknown_data(peer, now)
+            case ("first_receive", peer, key_id):
+                self.sessions.on_first_receive(peer, key_id, now)
+            case ("soft_limit" | "hard_limit" as limit, peer, key_id):
+                self.sessions.on_limit(peer, key_id, now, hard=limit == "hard_limit")
 
     def _on_datagram(self, datagram: bytes, source: Locator, now: Now) -> None:
         try:
@@ -167,9 +169,11 @@ class NodeService:
             case PacketType.CONTROL:
                 self.sessions.receive(header, datagram[limits.HEADER_SIZE :], b"", now)
             case PacketType.REPORT:
-                self.client.receive_report(datagram, now)
+                if self.client.receive_report(datagram, now):
+                    self.switch.heard(source)
             case PacketType.PRIVATE:
-                self.client.receive_private(datagram, now)
+                if self.client.receive_private(datagram, now):
+                    self.switch.heard(source)
             case PacketType.DATA:
                 self.counters["datagram_data"] += 1
 
@@ -225,13 +229,10 @@ class NodeService:
         """Carry out what the machines decided, until nothing is left to do."""
         busy = True
         while busy:
-            busy = False
-            for event in self.sessions.events():
-                busy = True
-                self._on_session_event(event, now)
-            for told in self.client.events():
-                busy = True
-                self._on_client_event(told, now)
+            happened, told = self.sessions.events(), self.client.events()
+            self._driver.each(happened, self._on_session_event, now)
+            self._driver.each(told, self._on_client_event, now)
+            busy = bool(happened or told)
         for datagram, _ in self.sessions.datagrams():
             self.switch.send(datagram)
         for datagram in self.client.datagrams():
@@ -263,7 +264,7 @@ class NodeService:
                 self.path.retire_send(event.peer)
                 self.overlay.on_send_paused(event.peer)
             case session.SessionDown():
-                self.overlay.on_session_down(event.peer)
+                self.overlay.on_session_down(event.peer, now)
                 text = f": {escape(event.text)}" if event.text else ""
                 log.info("session with %s ended (%s)%s", event.peer, event.reason, text)
             case session.ConnectFailed():
@@ -343,12 +344,17 @@ class NodeService:
             own=self.trust.identity.prefixes,
             accept=profile.accept_routes,
             exits=frozenset(profile.exit),
-            connected=tuple(self.tunnel.connected()),
+            connected=self._connected,
             switch_addresses=self.switch.ips,
         )
 
     def _replan(self) -> None:
-        """Let the kernel's routes follow what is announced and what this machine is connected to."""
+        """Let all routes follow what is announced, what this machine is connected to, and the profile."""
+        try:
+            self._connected = tuple(self.tunnel.connected())
+        except SystemProblem as error:
+            log.warning("%s; routes are judged by what was connected before", error)
+        self.overlay.policy_changed()
         plan = plan_routes(self.announced, self.me, self._policy())
         failed = self.tunnel.set_routes(plan.prefixes)
         if plan != self.plan:

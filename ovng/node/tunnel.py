@@ -72,17 +72,19 @@ class Tunnel:
         return self._configurator.connected()
 
     def set_routes(self, wanted: Iterable[Prefix]) -> dict[Prefix, str]:
-        """Make the kernel's routes into the tunnel be these. Returns those it refused, with the reason."""
-        wanted = set(wanted)
+        """Make the kernel's routes into the tunnel be these. Returns those it would not set or remove, and why."""
+        wanted, held = set(wanted), set(self.routes)
         failed: dict[Prefix, str] = {}
-        for prefix in self.routes - wanted:
-            self._configurator.remove_route(prefix)
-        for prefix in wanted - self.routes:
+        for prefix in held ^ wanted:
             try:
-                self._configurator.add_route(prefix)
+                if prefix in wanted:
+                    self._configurator.add_route(prefix)
+                else:
+                    self._configurator.remove_route(prefix)
             except SystemProblem as error:
                 failed[prefix] = str(error)
-        self.routes = wanted - set(failed)
+            else:
+                self.routes ^= {prefix}
         return failed
 
     def forwarding(self, served: Iterable[Prefix], enable: bool) -> list[str]:

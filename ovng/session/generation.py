@@ -88,6 +88,8 @@ class Session:
     """Packets counted when rekeying was considered last."""
     peer_crl: int
     has_keys: bool = True
+    sends: bool = True
+    """False once the sending key is worn out or too old."""
     ping_token: int | None = None
     ping_sent: float = 0.0
     ping_rtt: float | None = None

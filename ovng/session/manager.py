@@ -203,10 +203,10 @@ class SessionManager:
             self._peer(peer).first_receive(key_id, now)
         self._finish(now)
 
-    def on_limit(self, peer: NodeID, key_id: int, now: Now) -> None:
-        """A soft or hard limit of packets or blocks was reached under this key (either direction): rekey."""
+    def on_limit(self, peer: NodeID, key_id: int, now: Now, *, hard: bool = False) -> None:
+        """A limit of packets or blocks was reached under this key: rekey. `hard`: our sending key seals no more."""
         if peer in self._peers:
-            self._peer(peer).limit(key_id, now)
+            self._peer(peer).limit(key_id, now, hard=hard)
         self._finish(now)
 
     def rekey_all(self, now: Now) -> None:

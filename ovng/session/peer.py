@@ -157,10 +157,12 @@ class Peer:
         if self.session is not None and key_id == self.session.generation.receive_id:
             self._confirmed(now)
 
-    def limit(self, key_id: int, now: Now) -> None:
-        """A key of the current generation is worn."""
+    def limit(self, key_id: int, now: Now, *, hard: bool) -> None:
+        """A key of the current generation is worn, or (`hard`, the sending one) worn out."""
         if self.session is not None:
             generation = self.session.generation
+            if hard and key_id == generation.send_id:
+                self._retire_send(self.session)
             if key_id in (generation.receive_id, generation.send_id):
                 self.rekey(now)
 
@@ -423,11 +425,17 @@ class Peer:
         session.has_keys = False
         self._wanted_since = None  # an attempt under way goes on
         self._remove_key(session.generation.receive_id)
-        self._env.emit(RetireSend(self.id))
+        self._retire_send(session)
         self._env.counters["keys_died"] += 1
         if session.channel is not None:
             self._table.forget(session.channel, now)
             session.channel = None
+
+    def _retire_send(self, session: Session) -> None:
+        """Traffic waits, from now on."""
+        if session.sends:
+            session.sends = False
+            self._env.emit(RetireSend(self.id))
 
     def _end_session(self, reason: str, text: str, now: Now) -> None:
         session, self.session = self.session, None
@@ -440,8 +448,7 @@ class Peer:
         self._wanted_since = None
         for key_id in self._keys.installed:
             self._remove_key(key_id)
-        if session.has_keys:
-            self._env.emit(RetireSend(self.id))
+        self._retire_send(session)
         self._env.emit(SessionDown(self.id, reason, text))
 
     def _install(self, generation: Generation) -> None:

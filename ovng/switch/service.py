@@ -27,9 +27,10 @@ from ovng.io.control import ControlServer, Message
 from ovng.io.credentials import memfd_path, read_profile, trust_of
 from ovng.io.driver import Driver
 from ovng.io.libcrypto import load_libcrypto, make_aead
-from ovng.io.switchpath import SwitchDataPath, make_table
-from ovng.session.events import AttachRequested, AttachSettled, CrlChanged
+from ovng.io.switchpath import SwitchDataPath, SwitchEvent, make_table
+from ovng.session.events import AttachRequested, AttachSettled, CrlChanged, Event
 from ovng.session.manager import SessionManager
+from ovng.switch.snapshots import SnapshotWriter
 from ovng.switch.state import SNAPSHOT, TICKET_KEYS, SwitchState
 from ovng.switch.status import switch_status
 from ovng.wire.header import PacketType, parse_header
@@ -55,7 +56,7 @@ class SwitchService:
         )
         self.counters: Counter[str] = Counter()
         self._restore(now)
-        self._next_snapshot = now.mono + limits.SNAPSHOT_INTERVAL
+        self._snapshots = SnapshotWriter(self.state, self.registrar.snapshot, now)
         self._driver = Driver(deadline=self._deadline, on_timer=self._on_timer, flush=self._flush)
 
     async def run(self) -> None:
@@ -74,17 +75,20 @@ class SwitchService:
             notify.stopping()
             self.path.stop()
             await control.close()
-            self._save()
+            self._snapshots.close()
+            self._store_ticket_keys()
 
     # -- What happens
 
     def _on_datagrams(self, now: Now) -> None:
-        for event in self.path.events():
-            if event[0] == "endpoint":
-                self._for_us(event[3], event[2], now)
-            else:
-                _, _, source, header, attached, length = event
-                self._send(self.registrar.handle_unmatched(header, source, attached, length, now))
+        self._driver.each(self.path.events(), self._on_path_event, now)
+
+    def _on_path_event(self, event: SwitchEvent, now: Now) -> None:
+        if event[0] == "endpoint":
+            self._for_us(event[3], event[2], now)
+        else:
+            _, _, source, header, attached, length = event
+            self._send(self.registrar.handle_unmatched(header, source, attached, length, now))
 
     def _for_us(self, datagram: bytes, source: Locator, now: Now) -> None:
         try:
@@ -106,35 +110,35 @@ class SwitchService:
     def _on_timer(self, now: Now) -> None:
         self.sessions.handle_timer(now)
         self._send(self.registrar.tick(now))
-        if now.mono >= self._next_snapshot:
-            self._next_snapshot = now.mono + limits.SNAPSHOT_INTERVAL
-            self._save()
+        self._snapshots.handle_timer(now)
+        self._store_ticket_keys()
 
     def _deadline(self, now: Now) -> float | None:
-        wanted = [self.sessions.deadline(now), self.registrar.deadline(now), self._next_snapshot]
+        wanted = [self.sessions.deadline(now), self.registrar.deadline(now), self._snapshots.deadline()]
         return min(at for at in wanted if at is not None)
 
     def _flush(self, now: Now) -> None:
         """Carry out what the machines decided, until nothing is left to do."""
         while events := self.sessions.events():
-            for event in events:
-                match event:
-                    case AttachRequested():
-                        self._grant(event, now)
-                    case AttachSettled():
-                        self._send(self.registrar.settle(event.node_id, event.report_master, now))
-                    case CrlChanged():
-                        self._use_crl(now)
-                    case _:
-                        self.counters[f"event_{type(event).__name__}"] += 1
+            self._driver.each(events, self._on_session_event, now)
         for datagram, context in self.sessions.datagrams():
             self.path.send(datagram, Locator.unpack(context))
+
+    def _on_session_event(self, event: Event, now: Now) -> None:
+        match event:
+            case AttachRequested():
+                self._grant(event, now)
+            case AttachSettled():
+                self._send(self.registrar.settle(event.node_id, event.report_master, now))
+            case CrlChanged():
+                self._use_crl(now)
+            case _:
+                self.counters[f"event_{type(event).__name__}"] += 1
 
     def _grant(self, event: AttachRequested, now: Now) -> None:
         masters = event.report_master, event.private_master
         grant = self.registrar.attach(event.identity, event.request, event.context, *masters, now)
-        if self.registrar.ticket_keys_changed:  # or a crash would make the ticket in this grant worthless
-            self.state.write(TICKET_KEYS, self.registrar.ticket_keys())
+        self._store_ticket_keys()  # or a crash would make the ticket in this grant worthless
         self.sessions.grant(event.ref, grant, now)
 
     def _send(self, answers: list[Out]) -> None:
@@ -187,8 +191,7 @@ class SwitchService:
             log.warning("%s: state not usable (%s); nodes attach anew", self.profile.state_dir, error.reason)
         self._use_crl(now)
 
-    def _save(self) -> None:
-        self.state.write(SNAPSHOT, b"".join(self.registrar.snapshot()))
+    def _store_ticket_keys(self) -> None:
         if self.registrar.ticket_keys_changed:
             self.state.write(TICKET_KEYS, self.registrar.ticket_keys())
 

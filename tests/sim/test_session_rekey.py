@@ -7,6 +7,7 @@ import pytest
 from ovng.limits import OLD_KEY_RECEIVES
 from ovng.session.events import ConnectFailed, RetireSend
 from ovng.wire.header import Header, PacketType
+from ovng.wire.inner import CloseReason
 from tests.pki_fixture import Member, Network
 from tests.pki_fixture import Network as Ca
 from tests.sim.harness import Host, World, connected, talk
@@ -114,6 +115,36 @@ def test_limit_event_rekeys_once(ca: Ca) -> None:
     high.drain()
     world.run(5)
     assert generation(high) == 1
+
+
+def test_at_the_hard_limit_the_sending_key_dies_and_traffic_waits(ca: Ca) -> None:
+    world, low, high = up(ca)
+    used = high.data.send[low.id].key_id
+    world.drop = lambda header, datagram: header.type is PacketType.CONTROL
+    for key_id, sends in (((used + 128) % 256, True), (used, False), (used, False)):
+        high.manager.on_limit(low.id, key_id, world.now, hard=True)
+        high.drain()
+        assert (low.id in high.data.send) is sends
+    assert low.send(high, b"still heard")
+    world.run(1)
+    assert high.data.got[-1] == (low.id, b"still heard")
+    world.drop = lambda header, datagram: False
+    assert world.run(10, lambda: connected(low, high) and generation(high) == 1)
+    talk(world, low, high)
+
+
+@pytest.mark.parametrize("end", ["age", "close"])
+def test_what_ends_a_session_whose_sending_key_died_retires_no_key_twice(ca: Ca, end: str) -> None:
+    world, low, high = up(ca)
+    world.drop = lambda header, datagram: True
+    high.manager.on_limit(low.id, high.data.send[low.id].key_id, world.now, hard=True)
+    high.drain()
+    if end == "age":
+        world.run(3 * REKEY + 1)
+    else:
+        high.manager.end(low.id, CloseReason.SHUTDOWN, "", world.now)
+        high.drain()
+    assert not high.data.send and not high.data.receive
 
 
 def test_old_generation_receives_for_60_seconds(ca: Ca) -> None:

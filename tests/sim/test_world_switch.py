@@ -183,7 +183,7 @@ def test_answers_for_a_resolution_itself() -> None:
     world.run(2.0)
     for liar in (NodeID(0x1234), one.node.id):
         resolve_wrongly(world, "10.77.0.3/32", liar)
-        one.node.client._resolver._answers.clear()
+        one.node.client._private.resolver._answers.clear()
         world.send(one, other)
         world.run(65.0)
         assert not other.received

@@ -187,7 +187,7 @@ class Node:
                 self.path.retire_send(event.peer)
                 self.overlay.on_send_paused(event.peer)
             case session.SessionDown():
-                self.overlay.on_session_down(event.peer)
+                self.overlay.on_session_down(event.peer, now)
             case session.ConnectFailed():
                 self.overlay.on_connect_failed(event.peer)
             case session.Attached():

@@ -423,6 +423,19 @@ def test_three_unanswered_tickets_need_tls(scene: ClientScene) -> None:
     assert scene.client.attached
 
 
+def test_hints_put_no_try_off(scene: ClientScene) -> None:
+    """Traffic earns a CHALLENGE every second, and the ticket is worth nothing: TLS comes all the same."""
+    scene.restart_switch()
+    scene.client.network_changed(scene.now)
+    (first,) = scene.sent()
+    scene.give(scene.at_switch(first)[0].datagram)
+    began = scene.now.mono
+    while not scene.seen(NeedTls):
+        scene.give(Challenge(common(scene, 0), b"c" * 16, bytes(8)).pack())
+        scene.run_client(0.3)
+        assert scene.now.mono < began + 4
+
+
 def test_without_a_ticket_a_challenge_needs_tls() -> None:
     scene = ClientScene(attach=False)
     scene.prefixes = tuple(f"10.77.1.{i}/32" for i in range(20))

@@ -245,3 +245,32 @@ def test_what_was_asked_before_it_ran_comes_first(machine: Machine) -> None:
     machine.driver.call_soon(lambda now: machine.driver.call_soon(lambda now: machine.driver.stop()))
     machine.run()
     assert [word for word in machine.seen if word != "flush"] == ["first"]
+
+
+def test_a_fault_with_one_of_many_loses_no_other(machine: Machine, pipe: tuple[int, int]) -> None:
+    done = []
+
+    def take(letter: str, now: Now) -> None:
+        if letter == "b":
+            raise LookupError(letter)
+        done.append(letter)
+
+    def take_all(now: Now) -> None:
+        machine.driver.each("abc", take, now)
+        machine.driver.stop()
+
+    machine.driver.add_reader(pipe[0], take_all)
+    os.write(pipe[1], b"x")
+    machine.run()
+    assert done == ["a", "c"]
+    assert [kind.split()[0] for kind in machine.driver.errors] == ["LookupError"]
+
+
+def test_our_errors_end_it_also_among_many(machine: Machine, pipe: tuple[int, int]) -> None:
+    def end(letter: str, now: Now) -> None:
+        raise SystemProblem(letter)
+
+    machine.driver.add_reader(pipe[0], lambda now: machine.driver.each("ab", end, now))
+    os.write(pipe[1], b"x")
+    with pytest.raises(SystemProblem, match="a"):
+        machine.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from ovng.clock import Now
@@ -20,6 +21,7 @@ POLICY = RoutePolicy(
     own=[ipaddress.ip_network("10.77.0.2/32")],
     accept=[ipaddress.ip_network("192.168.0.0/16")],
 )
+TRUCK_LAN = ipaddress.ip_network("192.168.8.0/24")
 TRUCK_ADDRESS = ipaddress.ip_address("10.77.0.9")
 
 
@@ -27,6 +29,7 @@ class World:
     """What the overlay talks to, in memory: records what it was told."""
 
     def __init__(self) -> None:
+        self.policy = POLICY
         self.connects: list[NodeID] = []
         self.asked: list[IPAddress] = []
         self.known: Holders | None = None
@@ -35,7 +38,7 @@ class World:
         self.routes: dict[Prefix, NodeID] = {}
         self.peers: dict[NodeID, list[Prefix]] = {}
         self.overlay = Overlay(
-            ME, self, self, self, lambda: POLICY, self.delivered.append, [ipaddress.ip_address("10.77.0.2")]
+            ME, self, self, self, lambda: self.policy, self.delivered.append, [ipaddress.ip_address("10.77.0.2")]
         )
 
     def connect(self, peer: NodeID, now: Now) -> None:
@@ -126,7 +129,7 @@ def test_without_a_key_packets_wait_and_a_session_that_ended_takes_its_routes() 
     assert world.connects == [TRUCK] and not world.injected
     world.overlay.on_send_ready(TRUCK)
     assert world.injected == [packet4()]
-    world.overlay.on_session_down(TRUCK)
+    world.overlay.on_session_down(TRUCK, NOW)
     assert world.routes == {} and world.peers == {}
 
 
@@ -160,3 +163,85 @@ def test_an_answer_held_starts_the_session_at_once() -> None:
     world.known = Answer((TRUCK,))
     world.overlay.on_no_route(packet4(), NOW)
     assert world.connects == [TRUCK]
+
+
+def test_routes_follow_the_policy_while_the_session_lives() -> None:
+    """A laptop that leaves the LAN which a gateway serves too wants the route as soon as it is away, and not there."""
+    world = World()
+    at_home, away = replace(POLICY, connected=[TRUCK_LAN]), POLICY
+    world.policy = at_home
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32", str(TRUCK_LAN)))
+    assert TRUCK_LAN not in world.routes
+    for policy, routed in ((away, True), (at_home, False)):
+        world.policy = policy
+        world.overlay.policy_changed()
+        assert (TRUCK_LAN in world.routes) is routed
+
+
+def test_a_packet_sees_the_policy_of_its_moment() -> None:
+    world = World()
+    world.policy = replace(POLICY, network=[ipaddress.ip_network("10.78.0.0/16")])
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32"))
+    world.overlay.on_send_ready(TRUCK)
+    world.policy = POLICY
+    world.overlay.on_no_route(packet4(), NOW)
+    world.overlay.on_resolved(TRUCK_ADDRESS, [TRUCK], NOW)
+    assert world.injected == [packet4()] and not world.delivered
+
+
+def test_a_route_that_another_took_comes_back_when_that_one_is_gone() -> None:
+    """Two nodes with a certificate for one prefix: the later session leads; after it, the other one again."""
+    world = World()
+    for node in (TRUCK, THIEF):
+        world.overlay.on_session_up(node, identity(node, "10.77.0.9/32"))
+        world.overlay.on_send_ready(node)
+    world.overlay.on_session_down(THIEF, NOW)
+    world.overlay.on_no_route(packet4(), NOW)
+    world.overlay.on_resolved(TRUCK_ADDRESS, [THIEF, TRUCK], NOW)
+    assert world.injected == [packet4()]
+    world.overlay.on_session_down(TRUCK, NOW)
+    assert world.routes == {}
+
+
+def test_a_packet_that_raced_the_key_goes_at_once() -> None:
+    world = World()
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32"))
+    world.overlay.on_send_ready(TRUCK)
+    world.overlay.on_no_key(TRUCK, packet4(), NOW)  # on its way here while the key was installed
+    assert world.injected == [packet4()] and world.overlay.held == 0
+    world.overlay.on_send_paused(TRUCK)
+    world.overlay.on_no_key(TRUCK, packet4(), NOW)
+    assert len(world.injected) == 1 and world.overlay.held == 1
+
+
+def test_packets_that_wait_when_the_session_ends_ask_for_the_next() -> None:
+    world = World()
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32"))
+    world.overlay.on_no_key(TRUCK, packet4(), NOW)
+    world.overlay.on_session_down(TRUCK, NOW)
+    assert world.connects == [TRUCK, TRUCK]
+    world.overlay.on_connect_failed(TRUCK)
+    assert world.overlay.held == 0 and len(world.delivered) == 1
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32"))
+    world.overlay.on_session_down(TRUCK, NOW)
+    assert len(world.connects) == 2, "nothing waits: nobody is called"
+
+
+def test_an_address_of_a_peer_whose_keys_died_asks_for_new_ones() -> None:
+    world = World()
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.9/32"))
+    world.overlay.on_send_paused(TRUCK)
+    world.overlay.on_no_route(packet4(), NOW)
+    world.overlay.on_resolved(TRUCK_ADDRESS, [TRUCK], NOW)
+    assert world.connects == [TRUCK]
+    world.overlay.on_send_ready(TRUCK)
+    assert world.injected == [packet4()]
+
+
+def test_a_refused_address_is_not_waited_for() -> None:
+    world = World()
+    world.overlay.on_no_route(packet4(), NOW)
+    world.overlay.on_resolved(TRUCK_ADDRESS, [TRUCK], NOW)
+    world.overlay.on_session_up(TRUCK, identity(TRUCK, "10.77.0.66/32"))
+    world.overlay.on_session_down(TRUCK, NOW)
+    assert world.connects == [TRUCK] and world.overlay.held == 0
