@@ -44,7 +44,7 @@ from ovng.forwarding.routelist import RouteListCopy
 from ovng.forwarding.silence import Silence
 from ovng.forwarding.store import AeadFactory, Random
 from ovng.ids import IPAddress, Locator, NodeID
-from ovng.limits import KEEPALIVE_DEFAULT, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN
+from ovng.limits import ATTACH_AGAIN_BEFORE, KEEPALIVE_DEFAULT, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN
 from ovng.session.backoff import Backoff, fraction, jittered
 from ovng.wire.inner import Attach, AttachMode, Grant
 from ovng.wire.report import (
@@ -352,7 +352,8 @@ class AttachmentClient:
             self._adopt(held, nak.common.boot_id, now)
             self._reporter.finish()
             self._answered(now)
-            self._need_tls("attach_again", now)
+            if held.lifetime > ATTACH_AGAIN_BEFORE:  # else the certificate ends, and gives no longer grant
+                self._need_tls("attach_again", now)
         return not pushed
 
     def _adopt(self, held: GrantHeld, boot_id: int, now: Now) -> None:

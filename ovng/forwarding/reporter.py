@@ -69,7 +69,7 @@ class Reporter:
         self._held: GrantHeld | None = None
         self._sent: OrderedDict[int, Sent] = OrderedDict()
         self._era = 0
-        self._last_hint = self._last_challenge = self.last_sent = float("-inf")
+        self._last_mismatch = self._last_challenge = self._last_call = self.last_sent = float("-inf")
         self.exchange: Exchange | None = None
         self.tls_reason: str | None = None
         """Set when reports cannot go on without TLS; taken by the client."""
@@ -140,17 +140,19 @@ class Reporter:
 
     def mismatch(self, hint: Mismatch, now: Now) -> bool:
         """We were seen elsewhere: one MOVE that proves where we are. False if it came too soon after the last hint."""
-        if self._held is None or now.mono < self._last_hint + _HINT_INTERVAL:
+        if self._held is None or now.mono < self._last_mismatch + _HINT_INTERVAL:
             return False
-        self._last_hint = now.mono
+        self._last_mismatch = now.mono
         current = self.exchange
         if current is not None and current.kind == ReportKind.BYE:
             return False
+        planned = float("inf") if current is None else current.due
         if current is None:
             self.exchange = current = Exchange(ReportKind.MOVE, now.mono, once=True)
         current.kind = ReportKind.MOVE
         current.observed, current.cookie = hint.observed, hint.cookie
         self._send(current, now)
+        current.due = min(planned, current.due)  # hints hurry a try, they put none off
         return True
 
     def challenge(self, hint: Challenge, now: Now) -> bool:
@@ -202,9 +204,9 @@ class Reporter:
 
     def _called(self, now: Now) -> bool:
         """DATA of ours, or a restart, made the Switch call: let it see one report."""
-        if now.mono < self._last_hint + _HINT_INTERVAL:
+        if now.mono < self._last_call + _HINT_INTERVAL:
             return False
-        self._last_hint = now.mono
+        self._last_call = now.mono
         if self.exchange is None:
             self.begin(ReportKind.REFRESH, now, once=True)
         else:

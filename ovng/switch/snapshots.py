@@ -6,10 +6,10 @@ service what is there is written at once.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 
 from ovng.clock import Now
+from ovng.io.background import Background
 from ovng.limits import SNAPSHOT_INTERVAL
 from ovng.switch.state import SNAPSHOT, SwitchState
 
@@ -24,7 +24,7 @@ class SnapshotWriter:
         self._pieces: Iterator[bytes] | None = None
         self._held: list[bytes] = []
         self._due = now.mono + SNAPSHOT_INTERVAL
-        self._thread: threading.Thread | None = None
+        self._background = Background("snapshot")
 
     def deadline(self) -> float:
         """When `handle_timer` has something to do, in monotonic seconds."""
@@ -42,13 +42,10 @@ class SnapshotWriter:
             self._due = now.mono + _PAUSE
             return
         self._pieces, self._due = None, now.mono + SNAPSHOT_INTERVAL
-        if self._thread is None or not self._thread.is_alive():  # a disk that slow gets the next one
-            data, self._held = b"".join(self._held), []
-            self._thread = threading.Thread(target=self._state.write, args=(SNAPSHOT, data), name="snapshot")
-            self._thread.start()
+        data, self._held = b"".join(self._held), []
+        self._background.run(lambda: self._state.write(SNAPSHOT, data))  # a disk that slow gets the next one
 
     def close(self) -> None:
         """Write what there is now."""
-        if self._thread is not None:
-            self._thread.join()
+        self._background.wait()
         self._state.write(SNAPSHOT, b"".join(self._collect()))

@@ -6,9 +6,11 @@ import statistics
 
 import pytest
 
+from ovng.forwarding.clientevents import Resolved
 from ovng.session.events import SessionUp
+from ovng.wire.header import PacketType, parse_header
 from tests.sim.network import CALM, ROUGH, Weather
-from tests.sim.world import Place, World, each_way
+from tests.sim.world import Arrival, Place, World, each_way
 
 
 def two(seed: int = 1, weather: Weather = CALM) -> tuple[World, Place, Place]:
@@ -105,6 +107,28 @@ def test_a_peer_that_is_attached_and_silent() -> None:
     assert world.run(70, lambda: bool(one.received)), "unreachable, after the handshake has timed out"
     other.link.cut = False
     world.run(30)
+    world.talk(one, other)
+
+
+def test_the_acknowledgement_of_the_grant_is_lost() -> None:
+    """The first report settles it as well; no second TLS handshake."""
+    world = World()
+    one, other = world.add("10.77.0.2/32"), world.place(world.ca.node("10.77.0.3/32"))
+    world.run(3.0)
+
+    def lost(arrival: Arrival) -> bool:
+        header = parse_header(arrival.datagram)
+        return other.node.client.attached and (header.type, header.src) == (PacketType.CONTROL, other.node.id)
+
+    world.drop = lost
+    world.start(other)
+    assert world.run(2.0, lambda: other.node.client.attached)
+    world.send(other, one)
+    assert world.run(2.0, lambda: any(isinstance(event, Resolved) for event in other.node.log))
+    assert world.switch.registrar.counters["attach_granted"] == 2
+    assert not world.switch.registrar.counters["nak_no_private_keys"]
+    world.drop = lambda arrival: False
+    world.run(5.0)
     world.talk(one, other)
 
 

@@ -20,6 +20,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -95,8 +96,7 @@ class Place:
         return str(self.node.member.identity.prefixes[0].network_address)
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A datagram as it reached the Switch (`to` None) or a node."""
 
     to: Place | None
@@ -127,6 +127,8 @@ class World:
         self.record: list[Arrival] = []
         self.packets: dict[bytes, Sent] = {}
         self._locators = 0
+        self.drop: Callable[[Arrival], bool] = lambda arrival: False
+        """Which datagrams the network loses beside those it loses by chance."""
         self.on_step: Callable[[], None] = lambda: None
         self.switch = Switch(self.ca.switch(), Clock(self.random), self._from_switch)
         self.start_switch()
@@ -255,25 +257,23 @@ class World:
         machines: list[Machine] = [self.switch, *(place.node for place in self.places)]
         return [machine for machine in machines if machine.alive]
 
-    def _due(self, machine: Machine) -> float | None:
-        deadline = machine.deadline(self.now_of(machine))
-        return None if deadline is None else deadline - machine.clock.mono
-
     def _step(self, limit: float) -> bool:
         """On to the next thing that happens; False if that is nothing before `limit`."""
-        times = [side.next() for place in self.places for side in (place.link.up, place.link.down)]
-        times += [self._due(machine) for machine in self._machines()]
-        when = min((time for time in times if time is not None), default=None)
+        deadlines = [(machine, machine.deadline(self.now_of(machine))) for machine in self._machines()]
+        times = [due - machine.clock.mono for machine, due in deadlines if due is not None]
+        times += [
+            at for place in self.places for at in (place.link.up.next(), place.link.down.next()) if at is not None
+        ]
+        when = min(times, default=None)
         if when is None or when > limit:
             self.time.advance_to(limit)
             return False
         self.time.advance_to(when + 1e-9)  # beyond what subtracting clock offsets may have rounded off
         for place in self.places:
             self._arrivals(place)
-        for machine in self._machines():
+        for machine, due in deadlines:
             now = self.now_of(machine)
-            deadline = machine.deadline(now)
-            if deadline is not None and deadline <= now.mono:
+            if machine.alive and due is not None and due <= now.mono:
                 machine.handle_timer(now)
                 after = machine.deadline(now) if machine.alive else None
                 assert after is None or after > now.mono, "a deadline that is not met makes the owner spin"
@@ -296,13 +296,16 @@ class World:
         for _, datagram, source in place.link.up.arrivals(self.now.mono):
             assert isinstance(source, Locator)
             if self.switch.alive and not place.link.cut:
-                self.record.append(Arrival(None, datagram, source))
-                self.inject(None, datagram, source)
+                self._arrive(Arrival(None, datagram, source))
         for target, datagram, _ in place.link.down.arrivals(self.now.mono):
             assert isinstance(target, Locator)
             if self.living.get(target) is place and place.node.alive and not place.link.cut:
-                self.record.append(Arrival(place, datagram, SWITCH))
-                self.inject(place, datagram, SWITCH)
+                self._arrive(Arrival(place, datagram, SWITCH))
+
+    def _arrive(self, arrival: Arrival) -> None:
+        if not self.drop(arrival):
+            self.record.append(arrival)
+            self.inject(*arrival)
 
     def _deliver(self, place: Place, packet: bytes) -> None:
         """A packet comes out of a TUN."""

@@ -370,6 +370,19 @@ def test_nak_grant_and_attach_again_need_tls() -> None:
         assert need.background and need.request.flags == AttachMode.CONTINUE
 
 
+def test_attach_again_is_no_use_to_a_grant_that_was_short_from_the_start() -> None:
+    """A certificate in its last hour gives no longer grant: attaching at each keepalive would gain nothing."""
+    scene = ClientScene(attach=False)
+    scene.days = 0.5 / 24
+    grant = scene.attach()
+    assert grant.lifetime <= 1_800
+    scene.log.clear()
+    scene.pass_time(0.75 * grant.lifetime - 1)
+    assert scene.seen(NeedTls) == []
+    scene.pass_time(0.15 * grant.lifetime + 1)
+    assert {need.reason for need in scene.seen(NeedTls)} == {"grant_ends"}, "at its own time"
+
+
 @pytest.mark.parametrize(("reason", "event"), [(NakReason.SUPERSEDED, SupersededEvent), (NakReason.REVOKED, Revoked)])
 def test_superseded_and_revoked_end_the_client(reason: NakReason, event: type[SupersededEvent | Revoked]) -> None:
     for pushed in (False, True):
