@@ -34,7 +34,7 @@ from ovng.wire.report import (
     echo_of,
     parse_report,
 )
-from tests.attachment_fixture import AWAY, EVIL, HOME, SWITCH, TRUCK, after
+from tests.attachment_fixture import AWAY, EVIL, HOME, SWITCH, TRUCK, after, identity
 from tests.client_scene import ClientScene
 
 REFRESH, MOVE, CONFIRM, BYE = ReportKind.REFRESH, ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.BYE
@@ -563,3 +563,17 @@ def test_leaving_before_attaching() -> None:
     scene = ClientScene(attach=False)
     scene.client.leave(scene.now)
     assert scene.seen(Left) == [Left()]
+
+
+def test_a_move_while_tls_goes_on_is_reported_after_it() -> None:
+    scene = ClientScene(attach=False)
+    request = scene.seen(NeedTls)[-1].request
+    report, private = scene.random(32), scene.random(32)
+    grant = scene.switch.attach(identity(TRUCK), request, HOME.packed(), report, private, scene.now)
+    scene.switch.settle(TRUCK, report, scene.now)
+    scene.place = AWAY
+    scene.client.network_changed(scene.now)
+    scene.client.granted(SWITCH, grant, report, private, scene.now)
+    scene.exchange()
+    assert scene.client.observed == AWAY
+    assert Locator.unpack(scene.table.resolve(TRUCK, 100)[1] or b"") == AWAY
