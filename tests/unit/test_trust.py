@@ -191,7 +191,9 @@ class TestDates:
         one, other = network.pair()
         assert check(one, other, wall=0.0) == other.identity
         told = one.trust.clock_warning(0.0) or ""
-        assert re.search(r"clock is wrong: it says 1970-01-01 00:00 UTC, but it is 2026-05-28 \d\d:\d\d UTC or later", told)
+        assert re.search(
+            r"clock is wrong: it says 1970-01-01 00:00 UTC, but it is 2026-05-28 \d\d:\d\d UTC or later", told
+        )
 
     @pytest.mark.parametrize("skew", [-3600.0, 0.0, 3600.0])
     def test_an_hour_off(self, network: Network, skew: float) -> None:
