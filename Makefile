@@ -26,9 +26,7 @@ demo: build ## A Switch, two nodes and a LAN host in namespaces; one node moves 
 
 test: $(VENV)/.dev ## The whole suite (15 minutes at most): lint, release, debug, sanitizers
 	@tools/need test
-	@$(MAKE) lint
-	@$(MAKE) test-debug
-	@$(MAKE) test-sanitize
+	@$(MAKE) --jobs 2 --output-sync=target lint test-debug test-sanitize
 	@echo "== suite, release build"
 	@$(SUDO) $(PY) $(PYTEST) -m "not long" tests
 

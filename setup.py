@@ -17,7 +17,7 @@ from setuptools import Extension, setup
 SANITIZE = os.environ.get("OVNG_SANITIZE") == "1"
 DEBUG = SANITIZE or os.environ.get("OVNG_DEBUG") == "1"
 CORES = os.cpu_count() or 1
-BUILD_DIR = "build/cython-debug" if DEBUG else "build/cython"
+BUILD_DIR = "build/cython" + ("-sanitize" if SANITIZE else "-debug" if DEBUG else "")
 
 CFLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
 # Cython's own support code, which -Wextra sees in every module.
