@@ -45,6 +45,7 @@ class ClientScene:
         self.switch: Registrar = registrar(START, table=self.table, network=NETWORK)
         self.log: list[ClientEvent] = []
         self.prefixes: tuple[str, ...] = ("10.77.0.1/32",)
+        self.days = 365.0  # of the certificate
         self.client.start(self.now)
         self.drain()
         self.report_master = self.private_master = b""
@@ -61,7 +62,7 @@ class ClientScene:
             request = self.seen(NeedTls)[-1].request
         report, private = self.random(32), self.random(32)
         grant = self.switch.attach(
-            identity(TRUCK, *self.prefixes), request, self.place.packed(), report, private, self.now
+            identity(TRUCK, *self.prefixes, days=self.days), request, self.place.packed(), report, private, self.now
         )
         assert not grant.status
         self.switch.settle(TRUCK, report, self.now)

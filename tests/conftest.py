@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A build with sanitizers on a busy machine takes its time; pytest's own time limit is the one that counts.
+settings.register_profile("ovng", deadline=None)
+settings.load_profile("ovng")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -39,6 +39,7 @@ cdef struct receive_key:
     retired link
     aead_ctx aead
     replay_window window
+    uint64_t print  # of the key
     bint heard
     uint8_t key_id
 
@@ -58,6 +59,7 @@ cdef struct peer:
     void* sending  # send_key*, published
     void* receiving[RECEIVE_KEYS]  # receive_key*, published
     void* prefixes  # prefix_set*, published, never NULL
+    uint64_t sealed_under  # print of the newest sending key, retired or not; control thread only
     traffic sent
     uint64_t apart[8]
     traffic received
@@ -97,7 +99,8 @@ cdef int peer_add(lookup* peers, uint64_t id, const prefix* owned, uint32_t coun
 cdef bint peer_remove(lookup* peers, uint64_t id) noexcept
 cdef void peers_free(lookup* peers) noexcept  # at once: no reader may be left
 
-# Control thread. Raise LookupError for an unknown peer, RuntimeError when all four receiving generations are taken.
+# Control thread. Raise LookupError for an unknown peer, RuntimeError when all four receiving generations are taken,
+# ValueError for a key that is there already: its packet numbers, or its replay window, would begin anew.
 cdef int peer_install_send(
     lookup* peers, uint64_t id, uint8_t key_id, int cipher, const uint8_t* key, const uint8_t* iv,
     const key_limits* limits,

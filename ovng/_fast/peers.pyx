@@ -4,9 +4,10 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from ovng._fast.aead cimport aead_init, aead_retire
+from ovng._fast.aead cimport AEAD_KEY, aead_init, aead_retire
 from ovng._fast.lookup cimport lookup_each, lookup_free, lookup_put, lookup_remove
 from ovng._fast.reclaim cimport pointer_publish, reclaim_later
+from ovng._fast.siphash cimport siphash
 
 
 # -- Releasing: by `reclaim`, or at once at the end
@@ -112,12 +113,26 @@ cdef void _replace(lookup* peers, void** at, void* new, void (*release)(void*) n
         reclaim_later(peers.readers, old, release)
 
 
+cdef int _refuse_again(uint64_t print, uint64_t held) except -1:
+    if print == held:
+        raise ValueError("a key cannot be installed twice")
+    return 0
+
+
+cdef uint64_t _print(const lookup* peers, const uint8_t* key) noexcept:
+    """Tells keys apart without keeping them: a hash under the table's own random key."""
+    return siphash(&peers.hash_key, key, AEAD_KEY)
+
+
 cdef int peer_install_send(
     lookup* peers, uint64_t id, uint8_t key_id, int cipher, const uint8_t* key, const uint8_t* iv,
     const key_limits* limits,
 ) except -1:
     cdef peer* p = _known(peers, id)
-    cdef send_key* new = <send_key*> calloc(1, sizeof(send_key))
+    cdef uint64_t print = _print(peers, key)
+    cdef send_key* new
+    _refuse_again(print, p.sealed_under)
+    new = <send_key*> calloc(1, sizeof(send_key))
     if new == NULL:
         raise MemoryError
     try:
@@ -127,6 +142,7 @@ cdef int peer_install_send(
         raise
     new.key_id = key_id
     new.limits = limits[0]
+    p.sealed_under = print
     _replace(peers, &p.sending, new, _release_send_key)
     return 0
 
@@ -135,6 +151,7 @@ cdef int peer_install_receive(
     lookup* peers, uint64_t id, uint8_t key_id, int cipher, const uint8_t* key, const uint8_t* iv
 ) except -1:
     cdef peer* p = _known(peers, id)
+    cdef uint64_t print = _print(peers, key)
     cdef receive_key* new
     cdef int slot = -1
     cdef int i
@@ -143,6 +160,7 @@ cdef int peer_install_receive(
             if slot < 0:
                 slot = i
         elif (<receive_key*> p.receiving[i]).key_id == key_id:
+            _refuse_again(print, (<receive_key*> p.receiving[i]).print)
             slot = i
             break
     if slot < 0:
@@ -156,6 +174,7 @@ cdef int peer_install_receive(
         free(new)
         raise
     new.key_id = key_id
+    new.print = print
     _replace(peers, &p.receiving[slot], new, _release_receive_key)
     return 0
 

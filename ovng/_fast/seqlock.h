@@ -10,23 +10,29 @@
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef uint32_t __attribute__((may_alias)) ovng_word; /* a view of any 4-byte aligned struct */
 
 static inline uint32_t atomic_get(const uint32_t *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
 static inline void atomic_put(uint32_t *at, uint32_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
 
-/* Both sizes are multiples of 4 and both ends aligned to 4. */
+/* `size` is a multiple of 4, `shared` aligned to 4; the private end may lie anywhere. */
 static inline void words_load(void *to, const void *shared, size_t size)
 {
-	for (size_t i = 0; i < size / 4; i++)
-		((ovng_word *)to)[i] = __atomic_load_n((const ovng_word *)shared + i, __ATOMIC_RELAXED);
+	for (size_t i = 0; i < size / 4; i++) {
+		uint32_t word = __atomic_load_n((const ovng_word *)shared + i, __ATOMIC_RELAXED);
+		memcpy((unsigned char *)to + 4 * i, &word, 4);
+	}
 }
 
 static inline void words_store(void *shared, const void *from, size_t size)
 {
-	for (size_t i = 0; i < size / 4; i++)
-		__atomic_store_n((ovng_word *)shared + i, ((const ovng_word *)from)[i], __ATOMIC_RELAXED);
+	for (size_t i = 0; i < size / 4; i++) {
+		uint32_t word;
+		memcpy(&word, (const unsigned char *)from + 4 * i, 4);
+		__atomic_store_n((ovng_word *)shared + i, word, __ATOMIC_RELAXED);
+	}
 }
 
 static inline void seq_write_begin(uint32_t *seq)

@@ -27,6 +27,7 @@ cdef extern from "<sys/socket.h>" nogil:
         SOCK_CLOEXEC
         MSG_DONTWAIT
         MSG_TRUNC
+        MSG_CTRUNC
     int socket(int domain, int type, int protocol)
     struct sockaddr:
         pass
@@ -131,7 +132,7 @@ cdef int udp_receive(udp_receiver* receiver) noexcept nogil:
     receiver.counters[UDP_RECEIVED_MESSAGES] += <uint64_t>got
     for i in range(receiver.used):
         header = &receiver.headers[i].msg_hdr
-        if header.msg_flags & MSG_TRUNC:
+        if header.msg_flags & (MSG_TRUNC | MSG_CTRUNC):  # without GRO's segment size a train cannot be split
             receiver.counters[UDP_DROP_TRUNCATED] += 1
             continue
         message = &receiver.messages[kept]

@@ -44,7 +44,7 @@ from ovng.forwarding.routelist import RouteListCopy
 from ovng.forwarding.silence import Silence
 from ovng.forwarding.store import AeadFactory, Random
 from ovng.ids import IPAddress, Locator, NodeID
-from ovng.limits import KEEPALIVE_DEFAULT, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN
+from ovng.limits import ATTACH_AGAIN_BEFORE, KEEPALIVE_DEFAULT, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN
 from ovng.session.backoff import Backoff, fraction, jittered
 from ovng.wire.inner import Attach, AttachMode, Grant
 from ovng.wire.report import (
@@ -148,7 +148,7 @@ class AttachmentClient:
         if self._stopped:
             return
         share = _RENEW_FROM + _RENEW_SPAN * fraction(self._random)
-        moving = self._reporter.exchange is not None and self._reporter.exchange.kind == ReportKind.MOVE
+        moving = self._moved_at is not None  # since the grant was asked for, perhaps
         restarted = self._held is not None and self._held.boot_id != grant.boot_id
         self._held = GrantHeld.of(switch_id, grant, report_master, private_master, self._factory, now.boot, share)
         self._reporter.use(self._held)
@@ -176,7 +176,7 @@ class AttachmentClient:
 
     def network_changed(self, now: Now) -> None:
         """Our address may be another: tell the Switch at once."""
-        if not self.attached or self._leave_by is not None:
+        if self._stopped or self._leave_by is not None or (self._held is None and self._tls is None):
             return
         self._moved_at = now.mono
         self._reporter.moved(now)
@@ -352,7 +352,8 @@ class AttachmentClient:
             self._adopt(held, nak.common.boot_id, now)
             self._reporter.finish()
             self._answered(now)
-            self._need_tls("attach_again", now)
+            if held.lifetime > ATTACH_AGAIN_BEFORE:  # else the certificate ends, and gives no longer grant
+                self._need_tls("attach_again", now)
         return not pushed
 
     def _adopt(self, held: GrantHeld, boot_id: int, now: Now) -> None:

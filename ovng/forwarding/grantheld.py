@@ -13,12 +13,12 @@ from ovng.wire.report import SEQUENCE_MAX
 
 @dataclass(slots=True)
 class GrantHeld:
-    """One grant. `ends` and `renew_at` in seconds of the boot clock."""
+    """One grant. `lifetime` in seconds, `renew_at` in those of the boot clock."""
 
     switch_id: NodeID
     boot_id: int
     grant: int
-    ends: float
+    lifetime: int
     renew_at: float
     ticket: bytes = field(repr=False)
     up: bytes = field(repr=False)
@@ -49,7 +49,7 @@ class GrantHeld:
             switch_id,
             grant.boot_id,
             grant.grant,
-            boot + grant.lifetime,
+            grant.lifetime,
             boot + grant.lifetime * renew_share,
             grant.ticket,
             up,

@@ -2,9 +2,12 @@
 
     structure → for me → boot ID → attached under this grant (else ticket) → sequence → tag → what it asks
 
-Nothing is stored before the tag was good. Then the sequence is, whatever becomes of the request, so that no copy of
-the report can ask again. A locator counts as *proved* when the report shows a cookie that was sent there: cookies come
-with CHALLENGE and MISMATCH, their first halves with the ACK of a move.
+Nothing is stored before the tag was good. The number of a report that asks to move is stored then, whatever becomes
+of it, so that no copy can ask again. One that names another place than it comes from, or a REFRESH from elsewhere, is
+perhaps a copy that was faster: it stores nothing, and the node's own still counts.
+
+A locator is *proved* when the report shows a cookie that was sent there. Cookies come with CHALLENGE and MISMATCH,
+their first halves with the ACK of a move.
 """
 
 from __future__ import annotations
@@ -94,24 +97,37 @@ class Reports:
         if common.number < last:
             self._counters["sequence"] += 1
             return self._refuse(common, NakReason.SEQUENCE, last, down, source)
+        if update.observed.known and update.observed != source:  # a copy, which must not use up the number
+            self._counters["observed_elsewhere"] += 1
+            return self._hints.mismatch_report(common, source, now)
         if common.number == last:
-            return self._repeated(update, record, down, source, now)
+            return self._repeated(update, down, source, now)
+        if update.kind == ReportKind.REFRESH and not self._is_own(common, source):
+            return self._refresh_elsewhere(update, down, source, now)
         record.sequence[common.path] = common.number
         out = self._obey(update, record, down, source, now)
         self._attachments.save(common.src, record)
         return out
 
-    def _repeated(self, update: Update, record: Record, down: bytes, source: Locator, now: Now) -> list[Out]:
+    def _repeated(self, update: Update, down: bytes, source: Locator, now: Now) -> list[Out]:
         """A number seen before: the network's copy, or an attacker's that came first."""
         common = update.common
-        known = self._reported_from(common)
-        if source in known:
+        move = self._moves.of(common.src)
+        raced = move is not None and move.path == common.path
+        if self._is_provisional(common, source) or (self._is_own(common, source) and not raced):
             if update.kind == ReportKind.GET_CRL:
                 return self._crl_piece(update, down, source)
             return self._ack(update, down, source, now)
         self._counters["sequence_other_locator"] += 1
-        places = [source, *known]
+        places = [source] if move is None else [source, Locator.unpack(move.locator)]
         return [hint for place in places for hint in self._hints.mismatch_report(common, place, now)]
+
+    def _refresh_elsewhere(self, update: Update, down: bytes, source: Locator, now: Now) -> list[Out]:
+        """REFRESH never moves; so nothing is stored, and the node's own, should this be a copy, still counts."""
+        if self._is_provisional(update.common, source):
+            return self._ack(update, down, source, now)
+        self._counters["refresh_elsewhere"] += 1
+        return self._hints.mismatch_report(update.common, source, now)
 
     def _obey(self, update: Update, record: Record, down: bytes, source: Locator, now: Now) -> list[Out]:
         common = update.common
@@ -122,20 +138,12 @@ class Reports:
             return self._ack(update, down, source, now, lifetime=0)
         if update.kind == ReportKind.GET_CRL:
             return self._crl_piece(update, down, source)
-        if update.observed.known and update.observed != source:
-            self._counters["observed_elsewhere"] += 1
-            return self._hints.mismatch_report(common, source, now)
         if update.kind == ReportKind.REFRESH:
             return self._refresh(update, record, down, source, now)
         return self._move(update, record, down, source, now)
 
     def _refresh(self, update: Update, record: Record, down: bytes, source: Locator, now: Now) -> list[Out]:
         common = update.common
-        if not self._is_own(common, source):
-            if self._is_provisional(common, source):
-                return self._ack(update, down, source, now)
-            self._counters["refresh_elsewhere"] += 1
-            return self._hints.mismatch_report(common, source, now)
         self._renew(update, record, now)
         if record.ends - now.boot < ATTACH_AGAIN_BEFORE:
             return self._refuse(common, NakReason.ATTACH_AGAIN, common.number, down, source)
@@ -235,14 +243,6 @@ class Reports:
     def _is_provisional(self, common: Common, source: Locator) -> bool:
         move = self._moves.of(common.src)
         return move is not None and move.path == common.path and move.locator == source.packed()
-
-    def _reported_from(self, common: Common) -> list[Locator]:
-        """Where this path's last report may have come from: the provisional locator, or else its own."""
-        move = self._moves.of(common.src)
-        if move is not None and move.path == common.path:
-            return [Locator.unpack(move.locator)]
-        own = self._own(common)
-        return [] if own is None else [Locator.unpack(own)]
 
     def _crl_piece(self, update: Update, down: bytes, source: Locator) -> list[Out]:
         piece = self._revocation.piece(update.common.answer(self._boot_id), update.offset)

@@ -14,6 +14,7 @@ from ovng.forwarding.clientevents import Resolved
 from ovng.forwarding.store import Random
 from ovng.ids import IPAddress, Prefix
 from ovng.limits import SILENCE_REFRESH, SILENCE_REFRESH_MAX
+from ovng.session.agenda import Agenda
 from ovng.session.backoff import fraction, jittered
 from ovng.wire.private import Private, Resolve, ResolveStatus
 from ovng.wire.private import Resolved as ResolvedMessage
@@ -32,7 +33,7 @@ class _Answer:
     message: ResolvedMessage
     until: float
     ask_again: float
-    used: bool = True
+    used: bool = False
 
 
 @dataclass(slots=True)
@@ -43,6 +44,8 @@ class _Question:
     due: float
     wait: float
     wanted_until: float
+    waited_for: bool
+    """Somebody had no answer meanwhile, and is told also when it is the same as before."""
 
 
 class Resolver:
@@ -51,6 +54,7 @@ class Resolver:
     def __init__(self, random: Random, send: Callable[[Private, Now], bool]) -> None:
         self._random, self._send = random, send
         self._answers: dict[IPAddress, _Answer] = {}
+        self._looked_at: Agenda[IPAddress] = Agenda()  # boot clock: when an answer is asked again, or ends
         self._questions: dict[IPAddress, _Question] = {}
         self.events: list[Resolved] = []
 
@@ -65,7 +69,7 @@ class Resolver:
         if answer is not None and now.boot < answer.until:
             answer.used = True
             return _event(address, answer.message)
-        self._ask(address, now)
+        self._ask(address, now, waited_for=True)
         return None
 
     def receive(self, message: ResolvedMessage, now: Now) -> bool:
@@ -85,8 +89,8 @@ class Resolver:
         if before is None and len(self._answers) >= HELD_MAX:
             self._evict()
         until = now.boot + message.lifetime
-        self._answers[address] = _Answer(message, until, until, used=False)
-        if before is None or _meaning(before.message) != _meaning(message):
+        self._hold(address, _Answer(message, until, until))
+        if question.waited_for or before is None or _meaning(before.message) != _meaning(message):
             self.events.append(_event(address, message))
         return True
 
@@ -97,17 +101,19 @@ class Resolver:
                 answer.until = max(answer.until, now.boot + _ASKING_SECONDS)
                 answer.ask_again = now.boot
                 answer.used = True
+                self._hold(address, answer)
         for address, question in self._questions.items():
             if address.version == prefix.version and address in prefix:
                 question.due = now.mono
 
     def spread(self, now: Now) -> None:
         """A new boot ID: what is held stays good, and what is in use is asked again in 15 … 75 s."""
-        for answer in self._answers.values():
+        for address, answer in self._answers.items():
             if answer.used:
                 wait = SPREAD_FIRST + (SPREAD_LAST - SPREAD_FIRST) * fraction(self._random)
                 answer.ask_again = now.boot + wait
                 answer.until = max(answer.until, now.boot + SPREAD_LAST + _ASKING_SECONDS)
+                self._hold(address, answer)
 
     def ask_at_once(self, now: Now) -> None:
         """There are (again) private keys: what is waiting goes out."""
@@ -117,18 +123,19 @@ class Resolver:
     def deadline(self, now: Now) -> float | None:
         """When `handle_timer` has something to do, in monotonic seconds."""
         asking = [min(question.due, question.wanted_until) for question in self._questions.values()]
-        held = [now.mono + max(0.0, min(a.ask_again, a.until) - now.boot) for a in self._answers.values()]
+        look = self._looked_at.next()
+        held = [] if look is None else [now.mono + max(0.0, look - now.boot)]
         return min(asking + held, default=None)
 
     def handle_timer(self, now: Now) -> None:
         """Ask what is due; forget what was not used."""
-        for address, answer in list(self._answers.items()):
-            if now.boot < min(answer.ask_again, answer.until):
-                continue
+        for address in self._looked_at.due(now.boot):
+            answer = self._answers[address]
             if answer.used:
                 answer.used = False
                 answer.ask_again = answer.until = max(answer.until, now.boot + _ASKING_SECONDS)
-                self._ask(address, now)
+                self._hold(address, answer)
+                self._ask(address, now, waited_for=False)
             else:
                 del self._answers[address]
         for address, question in list(self._questions.items()):
@@ -139,14 +146,20 @@ class Resolver:
 
     # -- Inside
 
-    def _ask(self, address: IPAddress, now: Now) -> None:
+    def _hold(self, address: IPAddress, answer: _Answer) -> None:
+        self._answers[address] = answer
+        self._looked_at.set(address, min(answer.ask_again, answer.until))
+
+    def _ask(self, address: IPAddress, now: Now, *, waited_for: bool) -> None:
         question = self._questions.get(address)
         if question is not None:
             question.wanted_until = now.mono + _ASKING_SECONDS
+            question.waited_for |= waited_for
             return
         if len(self._questions) >= ASKING_MAX:
             return
-        question = _Question(self._new_request(), now.mono, SILENCE_REFRESH, now.mono + _ASKING_SECONDS)
+        wanted_until = now.mono + _ASKING_SECONDS
+        question = _Question(self._new_request(), now.mono, SILENCE_REFRESH, wanted_until, waited_for)
         self._questions[address] = question
         self._try(address, question, now)
 
@@ -162,7 +175,9 @@ class Resolver:
 
     def _evict(self) -> None:
         unused = next((address for address, answer in self._answers.items() if not answer.used), None)
-        self._answers.pop(unused if unused is not None else next(iter(self._answers)))
+        evicted = unused if unused is not None else next(iter(self._answers))
+        del self._answers[evicted]
+        self._looked_at.set(evicted, None)
 
 
 def _meaning(message: ResolvedMessage) -> tuple[object, ...]:

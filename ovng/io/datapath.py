@@ -127,9 +127,16 @@ class NodeDataPath:
         """
         address = _address(sock, switch)
         _prepare(sock, self._gro)
-        self._loops.set_path(index, os.dup(sock.fileno()), sock.family, switch.packed())
+        ours, loops_own = sock.dup(), sock.dup()
+        try:
+            self._loops.set_path(index, loops_own.fileno(), sock.family, switch.packed())
+        except BaseException:
+            ours.close()
+            loops_own.close()
+            raise
+        loops_own.detach()
         self._forget(index)
-        self._paths[index] = (sock.dup(), address)
+        self._paths[index] = (ours, address)
 
     def clear_path(self, index: int) -> None:
         """Stop using a path. Harmless when there is none."""
@@ -188,13 +195,17 @@ class NodeDataPath:
     ) -> None:
         """Seal what goes to `peer` with this generation from the next packet on (PROTOCOL 2 and 4).
 
-        `cipher` 1 or 2, `key` 32 and `iv` 12 bytes; `key_id` is the receiver's. Raises LookupError for an unknown peer.
+        `cipher` 1 or 2, `key` 32 and `iv` 12 bytes; `key_id` is the receiver's. Raises LookupError for an unknown peer,
+        ValueError for the key that it had last: packet numbers would be used twice.
         """
         bounds = (soft_packets, soft_blocks, hard_packets, hard_blocks)
         self._loops.install_send(peer, key_id, cipher, key, iv, bounds)
 
     def install_receive(self, peer: NodeID, key_id: int, cipher: int, key: bytes, iv: bytes) -> None:
-        """Open packets of `peer` under this key ID too; at most four generations at a time (RuntimeError)."""
+        """Open packets of `peer` under this key ID too; at most four generations at a time (RuntimeError).
+
+        Raises ValueError when that key is installed there already: what it opened could be replayed.
+        """
         self._loops.install_receive(peer, key_id, cipher, key, iv)
 
     def retire_send(self, peer: NodeID) -> bool:

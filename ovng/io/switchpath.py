@@ -136,6 +136,8 @@ class SwitchDataPath:
 
         Raises SystemProblem when a worker's socket has failed.
         """
+        if self._event_fd < 0:  # stopped: the rings know its number still, which may be another file's by now
+            return []
         switch.acknowledge(self._event_fd)
         if self._failure is not None:
             raise SystemProblem(f"forwarding stopped: {self._failure.strerror}")

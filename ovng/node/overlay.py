@@ -66,7 +66,7 @@ class Overlay:
     ) -> None:
         self._me, self._path, self._sessions, self._resolver = me, path, sessions, resolver
         self._policy, self._deliver = policy, deliver
-        self._routers: dict[int, bytes] = {address.version: address.packed for address in own_addresses}
+        self._router6 = next((address.packed for address in own_addresses if address.version == 6), b"")
         self._pending = PendingPackets()
         self._wanted: dict[NodeID, set[IPAddress]] = {}  # peers being connected → addresses that wait for them
         self._sendable: set[NodeID] = set()
@@ -215,7 +215,11 @@ class Overlay:
             self._answer(packet)
 
     def _answer(self, packet: bytes) -> None:
-        router = self._routers.get(packet[0] >> 4)
+        addresses = inner_addresses(packet)
+        if addresses is None:
+            return
+        # Linux takes no IPv4 packet from its own address (a martian): there, who cannot be reached says so himself.
+        router = addresses[1] if len(addresses[1]) == 4 else self._router6
         answer = unreachable(packet, router) if router else None
         if answer is not None:
             self._deliver(answer)

@@ -45,6 +45,22 @@ log = logging.getLogger(__name__)
 
 GOODBYE_SECONDS = 1.0
 
+FIXED = (
+    "name",
+    "network",
+    "network_prefixes",
+    "addresses",
+    "interface",
+    "mtu",
+    "port",
+    "keepalive",
+    "rekey_seconds",
+    "libcrypto",
+    "offloads",
+    "log_level",
+)
+"""Keys of the profile that a reload does not change."""
+
 
 class NodeService:
     """One node from its profile. `run` serves until SIGTERM; raises OvngError when it cannot start or go on."""
@@ -378,7 +394,7 @@ class NodeService:
     def _on_reload_signal(self, now: Now) -> None:
         try:
             self.reload(now)
-        except ConfigError as error:
+        except OvngError as error:
             log.error("reload refused, everything goes on as before: %s", error)
 
     def reload(self, now: Now) -> None:
@@ -393,18 +409,7 @@ class NodeService:
                 raise ConfigError(
                     "holds another key: another node needs `ovng down` and `ovng up`", file=str(profile.path)
                 )
-            fixed = (
-                "name",
-                "network",
-                "addresses",
-                "interface",
-                "mtu",
-                "port",
-                "libcrypto",
-                "offloads",
-                "network_prefixes",
-            )
-            for key in fixed:
+            for key in FIXED:
                 if getattr(profile, key) != getattr(self.profile, key):
                     log.warning("%s: %s changes only at the next start", profile.path, key)
             held = self.trust.crl_der

@@ -247,6 +247,7 @@ class SessionManager:
         """A new certificate of the same key (same ID) or CA: rekey everything under it. Raises ValueError."""
         if trust.identity.id != self._env.me:
             raise ValueError("the new certificate is that of another ID")
+        trust.signed_date = max(trust.signed_date, self._env.trust.signed_date)
         self._env.trust = trust
         self._attach_client.restart(now)
         self._each_peer(lambda peer: peer.restart(now), now)

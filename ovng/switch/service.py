@@ -18,7 +18,7 @@ from ovng import limits
 from ovng.clock import Now
 from ovng.clock import now as read_clock
 from ovng.config.profile import SwitchProfile, make_trust
-from ovng.errors import ConfigError, Malformed
+from ovng.errors import ConfigError, Malformed, OvngError
 from ovng.forwarding.registrar import Registrar
 from ovng.forwarding.store import Out
 from ovng.ids import Locator
@@ -36,6 +36,21 @@ from ovng.switch.status import switch_status
 from ovng.wire.header import PacketType, parse_header
 
 log = logging.getLogger(__name__)
+
+FIXED = (
+    "listen",
+    "workers",
+    "max_nodes",
+    "state_dir",
+    "crl_file",
+    "network",
+    "network_prefixes",
+    "name",
+    "libcrypto",
+    "offloads",
+    "log_level",
+)
+"""Keys of the profile that a reload does not change."""
 
 
 class SwitchService:
@@ -63,7 +78,7 @@ class SwitchService:
         """Serve. The data path ends with it, whatever happens."""
         control = ControlServer(self.profile.name, self._answer)
         self._driver.add_reader(self.path.fileno(), self._on_datagrams)
-        self._driver.on_signal(signal.SIGHUP, self.reload)
+        self._driver.on_signal(signal.SIGHUP, self._on_reload_signal)
         try:
             await control.start()
             self.path.start()
@@ -153,32 +168,50 @@ class SwitchService:
             self.registrar.set_crl(self.trust.crl_number, der, self.trust.revoked_serials)
             log.info("revocation list %d in force: %d serials", self.trust.crl_number, len(self.trust.revoked_serials))
 
+    def _on_reload_signal(self, now: Now) -> None:
+        try:
+            self.reload(now)
+        except OvngError as error:
+            log.error("reload refused, everything goes on as before: %s", error)
+
     def reload(self, now: Now) -> None:
-        """Read profile and CRL again. What cannot be changed while running is told; a wrong profile changes nothing."""
+        """Read profile and CRL again. What cannot be changed while running is told.
+
+        Raises ConfigError; a wrong profile changes nothing, a wrong CRL leaves the list held in force.
+        """
         notify.reloading(now)
         try:
             profile = read_profile(self.profile.path)
             if not isinstance(profile, SwitchProfile):
-                raise ConfigError("is the profile of a node", file=str(self.profile.path))
-            fixed = ("listen", "workers", "max_nodes", "state_dir", "network", "name", "libcrypto")
-            changed = [key for key in fixed if getattr(profile, key) != getattr(self.profile, key)]
+                raise ConfigError("is the profile of a node", file=str(self.profile.path), key="kind")
+            trust = make_trust(profile, memfd_path, self.trust.crl_der)
+            if trust.identity.id != self.trust.identity.id:
+                raise ConfigError("holds another key: another Switch needs a new start", file=str(profile.path))
+            changed = [key for key in FIXED if getattr(profile, key) != getattr(self.profile, key)]
             if changed:
                 log.warning("%s: %s changes only at the next start", profile.path, ", ".join(changed))
-            if profile.credentials.certificate != self.profile.credentials.certificate:
-                trust = make_trust(profile, memfd_path, self.trust.crl_der)
+            if profile.credentials != self.profile.credentials:
                 self.sessions.replace_trust(trust, now)
                 self.trust = trust
                 log.info("new certificate in use")
             self.profile = profile
-            crl = self.state.read_crl()
-            if crl is not None and self.trust.offer_crl(crl):
-                self.sessions.revocation_changed(now)
-                self._use_crl(now)
-        except (ConfigError, ValueError) as error:
-            log.error("reload refused, everything goes on as before: %s", error)
-            raise ConfigError(str(error)) from None
+            self._read_crl(profile, now)
         finally:
             notify.ready()
+
+    def _read_crl(self, profile: SwitchProfile, now: Now) -> None:
+        """What the CA's machine has put into our file, if that is news. Raises ConfigError."""
+        crl, refused = self.state.read_crl(), self.trust.refused.copy()
+        if crl is None:
+            return
+        if self.trust.offer_crl(crl):
+            self.sessions.revocation_changed(now)
+            self._use_crl(now)
+            return
+        refused = self.trust.refused - refused
+        if "crl_not_newer" not in refused:
+            reason = next(iter(refused))
+            raise ConfigError(f"is no revocation list of this network's CA ({reason})", file=str(profile.crl_file))
 
     def _restore(self, now: Now) -> None:
         keys, snapshot = self.state.read(TICKET_KEYS), self.state.read(SNAPSHOT)

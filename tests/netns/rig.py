@@ -194,10 +194,18 @@ def deployed(
 # -- Traffic
 
 
-def ping(node: Member | Host, address: str, count: int = 1, wait: int = 10) -> str:
-    """`ping`'s words. Raises SystemProblem when no answer comes."""
+def ping(node: Member | Host, address: str, count: int = 1, seconds: float = 10.0) -> str:
+    """Ping until all of `count` come back; `ping`'s words. A packet that meets a session's end or start may be lost.
+
+    Raises SystemProblem when there is no way within `seconds`."""
     host = node.host if isinstance(node, Member) else node
-    return host.run("ping", "-n", "-c", str(count), "-i", "0.05", "-W", str(wait), address)
+    deadline = now().mono + seconds
+    while True:
+        try:
+            return host.run("ping", "-n", "-c", str(count), "-i", "0.05", "-W", "1", address)
+        except SystemProblem:
+            if now().mono > deadline:
+                raise
 
 
 class Iperf:
@@ -275,6 +283,11 @@ class Stream:
     def lost(self) -> int:
         """Sent and not arrived; of a stream that has stopped."""
         return self.sent - self.count
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """First and last number of each run that is missing."""
+        known = sorted(self.arrivals)
+        return [(a + 1, b - 1) for a, b in pairwise([-1, *known, self.sent]) if b - a > 1]
 
     def longest_silence(self, since: float = 0.0) -> float:
         """Seconds between two arrivals, at most, of which the later came after `since`."""

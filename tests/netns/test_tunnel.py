@@ -137,7 +137,7 @@ def test_a_routing_node_and_ip_forward() -> None:
         assert forwarding(rig.bob.host) == ["0", "0"], "was set without being asked to"
         wait_until(lambda: rig.alice.status()["routes"]["taken"], "alice's routes to the LAN")
         with pytest.raises(SystemProblem):
-            ping(rig.alice, BOX, wait=1)
+            ping(rig.alice, BOX, seconds=1)
 
         configure(rig.bob.profile, forward="true")
         assert rig.bob.stop() == 0

@@ -152,6 +152,45 @@ def test_what_a_killed_one_left_is_cleared(machine: Machine, verb: str) -> None:
     assert machine.left() == set()
 
 
+@pytest.mark.parametrize(
+    ("verb", "profile", "name"), [("switch", "lab/switch.ovng", "switch"), ("up", "truck.ovng", "truck")]
+)
+def test_a_wrong_profile_at_reload_ends_nothing(machine: Machine, verb: str, profile: str, name: str) -> None:
+    """By `ovng reload` and by SIGHUP, as systemd does it: told in the log, and everything goes on."""
+    service = machine.start(verb, profile)
+    path = machine.folder / profile
+    good = path.read_text()
+    path.write_text(good + "\nno_such_key: 1\n")
+    asked = machine.run(*OVNG, "reload", profile)
+    assert asked.returncode != 0 and "no_such_key" in asked.stderr
+    os.kill(int((machine.folder / "run" / f"{name}.lock").read_text()), signal.SIGHUP)
+    end = now().mono + 3
+    while now().mono < end:
+        assert service.poll() is None, "it ended"
+        machine.status(profile)
+    path.write_text(good)
+    assert machine.ovng("reload", profile) == f"{name}: reloaded\n"
+    machine.ovng("down", profile)
+    assert service.wait(PATIENCE) == 0
+    assert service.stderr is not None
+    assert service.stderr.read().count("reload refused") == 1
+
+
+def test_a_crl_of_another_ca_is_refused_by_name(machine: Machine) -> None:
+    """Who revokes somebody and is not heard must know."""
+    machine.start("switch", "lab/switch.ovng")
+    before = machine.status("lab/switch.ovng")["crl_number"]
+    machine.ovng("ca", "init", "other", "--prefix", "10.78.0.0/16", "--switch", "127.0.0.1:5141")
+    for name in ("one", "two"):
+        machine.ovng("ca", "-C", "other", "issue", name, "-o", f"{name}.ovng")
+        machine.ovng("ca", "-C", "other", "revoke", name)
+    (machine.folder / "lab" / "crl.der").write_bytes((machine.folder / "other" / "crl.der").read_bytes())
+    asked = machine.run(*OVNG, "reload", "lab/switch.ovng")
+    assert asked.returncode != 0
+    assert "crl.der: is no revocation list of this network's CA" in asked.stderr
+    assert machine.status("lab/switch.ovng")["crl_number"] == before
+
+
 def test_sigterm_is_a_clean_end(machine: Machine) -> None:
     service = machine.start("up", "truck.ovng")
     os.kill(int((machine.folder / "run" / "truck.lock").read_text()), signal.SIGTERM)

@@ -37,7 +37,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "secrets": (("io", "node", "switch"), "logic is handed its randomness"),
     "socket": (("io", "demo"), "only io touches the network; bytes go in and out of everything else"),
     "select": (("io",), "only io waits"),
-    "selectors": (("io",), "only io waits"),
+    "selectors": ((), "asyncio is the only loop"),
     "asyncio": (("io", "node", "cli"), "the event loop is io's; logic takes what happened and tells its deadline"),
     "threading": (("io", "demo"), "logic has no threads; ARCHITECTURE.md lists who owns what"),
     "multiprocessing": ((), "one process per profile"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from typing import TypeVar
 
 from ovng.clock import Now
 from ovng.forwarding.client import AttachmentClient, ClientConfig
@@ -21,6 +22,7 @@ from ovng.wire.header import Header, PacketType, parse_header
 from tests.attachment_fixture import SWITCH, TestAead, identity, prefix, seeded
 from tests.sim.network import CALM, Network, VirtualClock, Weather
 
+Event = TypeVar("Event", bound=ClientEvent)
 HUB = Locator.of("192.0.2.1", 5_140)
 HANDSHAKE_SECONDS = 0.08
 
@@ -31,13 +33,13 @@ class Host:
     def __init__(self, world: World, node: NodeID, at: Locator, *prefixes: str, serial: int, keepalive: int) -> None:
         self.world, self.id, self.at = world, node, at
         self.identity = identity(node, *prefixes, serial=serial)
-        self.random = seeded(world.seed * 1_000 + serial)
+        self.random = seeded(world.seed * 1_000 + serial + at.port)
         self.client = AttachmentClient(node, self.random, TestAead, ClientConfig(keepalive))
         self.events: list[tuple[float, ClientEvent]] = []
         self.handshakes = 0
         self.data: list[bytes] = []
 
-    def seen(self, kind: type[ClientEvent]) -> list[ClientEvent]:
+    def seen(self, kind: type[Event]) -> list[Event]:
         return [event for _, event in self.events if isinstance(event, kind)]
 
     def move(self, to: Locator, *, notices: bool = True) -> None:
@@ -67,9 +69,12 @@ class World:
         self.hosts: dict[Locator, Host] = {}
         self.ticket_keys: bytes | None = None
         self.snapshot = b""
+        self.attacker: Callable[[bytes], None] = lambda datagram: None
+        """Sees every datagram that a host sends, before the Switch does; may call `inject`."""
+        self.seen_at: dict[Locator, int] = {}
+        """Bytes of DATA the Switch sent, by locator."""
         self._tasks: list[tuple[float, int, Callable[[], None]]] = []
-        self._boots = 0
-        self.largest_ratio = 0.0
+        self._count = self._boots = 0
         self.start_switch()
 
     @property
@@ -103,8 +108,13 @@ class World:
         return host
 
     def after(self, seconds: float, task: Callable[[], None]) -> None:
-        self._count = getattr(self, "_count", 0) + 1
+        self._count += 1
         heapq.heappush(self._tasks, (self.now.mono + seconds, self._count, task))
+
+    def inject(self, datagram: bytes, source: Locator) -> None:
+        """Somebody who is near the Switch sends this to it, from whatever address."""
+        if self.running:
+            self._at_switch(datagram, source)
 
     def run(self, seconds: float) -> None:
         """From event to event, for so long."""
@@ -136,6 +146,7 @@ class World:
         """What hosts have to send and to say."""
         for host in list(self.hosts.values()):
             for datagram in host.client.datagrams():
+                self.attacker(datagram)
                 self.network.send(host.at, HUB, datagram, self.now.mono)
             for event in host.client.events():
                 host.events.append((self.now.mono, event))
@@ -178,6 +189,8 @@ class World:
             if verdict in (LIVE, GRACE):
                 _, locator = self.table.resolve(header.dst, len(datagram))
                 if locator is not None:
+                    to = Locator.unpack(locator)
+                    self.seen_at[to] = self.seen_at.get(to, 0) + len(datagram)
                     self.network.send(HUB, Locator.unpack(locator), datagram, self.now.mono)
             assert verdict in (LIVE, GRACE, STRAY, UNKNOWN)
         if header.type != PacketType.PRIVATE:

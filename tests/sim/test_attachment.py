@@ -75,7 +75,7 @@ def test_switch_restart_needs_no_tls(weather: Weather) -> None:
     world.kill_switch()
     world.run(20)
     world.start_switch()
-    world.run_until(lambda: None not in (at_switch(world, truck), at_switch(world, office)), 10)
+    world.run_until(lambda: None not in (at_switch(world, truck), at_switch(world, office)), 32)
     world.network.weather = CALM
     world.run(5)
     assert truck.seen(SwitchRestarted) and office.seen(SwitchRestarted)

@@ -124,6 +124,18 @@ def test_clock_in_1970(ca: Ca) -> None:
     assert world.run(5, lambda: connected(one, other))
 
 
+def test_a_new_certificate_forgets_no_date(ca: Ca) -> None:
+    """What the CA signed has passed for certain, also after a reload on a machine whose clock is behind."""
+    world = World()
+    one, other = world.add(ca.node()), world.add(ca.node(wall=WALL + 100 * 86_400.0))
+    one.connect(other)
+    assert world.run(5, lambda: connected(one, other))
+    renewed = ca.renew(one.member)
+    assert renewed.trust.signed_date < other.member.identity.not_before
+    one.manager.replace_trust(renewed.trust, world.now)
+    assert renewed.trust.signed_date == other.member.identity.not_before
+
+
 # -- Revocation
 
 

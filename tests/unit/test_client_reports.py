@@ -34,7 +34,7 @@ from ovng.wire.report import (
     echo_of,
     parse_report,
 )
-from tests.attachment_fixture import AWAY, EVIL, HOME, SWITCH, TRUCK, after
+from tests.attachment_fixture import AWAY, EVIL, HOME, SWITCH, TRUCK, after, identity
 from tests.client_scene import ClientScene
 
 REFRESH, MOVE, CONFIRM, BYE = ReportKind.REFRESH, ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.BYE
@@ -370,6 +370,19 @@ def test_nak_grant_and_attach_again_need_tls() -> None:
         assert need.background and need.request.flags == AttachMode.CONTINUE
 
 
+def test_attach_again_is_no_use_to_a_grant_that_was_short_from_the_start() -> None:
+    """A certificate in its last hour gives no longer grant: attaching at each keepalive would gain nothing."""
+    scene = ClientScene(attach=False)
+    scene.days = 0.5 / 24
+    grant = scene.attach()
+    assert grant.lifetime <= 1_800
+    scene.log.clear()
+    scene.pass_time(0.75 * grant.lifetime - 1)
+    assert scene.seen(NeedTls) == []
+    scene.pass_time(0.15 * grant.lifetime + 1)
+    assert {need.reason for need in scene.seen(NeedTls)} == {"grant_ends"}, "at its own time"
+
+
 @pytest.mark.parametrize(("reason", "event"), [(NakReason.SUPERSEDED, SupersededEvent), (NakReason.REVOKED, Revoked)])
 def test_superseded_and_revoked_end_the_client(reason: NakReason, event: type[SupersededEvent | Revoked]) -> None:
     for pushed in (False, True):
@@ -550,3 +563,17 @@ def test_leaving_before_attaching() -> None:
     scene = ClientScene(attach=False)
     scene.client.leave(scene.now)
     assert scene.seen(Left) == [Left()]
+
+
+def test_a_move_while_tls_goes_on_is_reported_after_it() -> None:
+    scene = ClientScene(attach=False)
+    request = scene.seen(NeedTls)[-1].request
+    report, private = scene.random(32), scene.random(32)
+    grant = scene.switch.attach(identity(TRUCK), request, HOME.packed(), report, private, scene.now)
+    scene.switch.settle(TRUCK, report, scene.now)
+    scene.place = AWAY
+    scene.client.network_changed(scene.now)
+    scene.client.granted(SWITCH, grant, report, private, scene.now)
+    scene.exchange()
+    assert scene.client.observed == AWAY
+    assert Locator.unpack(scene.table.resolve(TRUCK, 100)[1] or b"") == AWAY

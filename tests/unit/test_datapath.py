@@ -71,14 +71,14 @@ class Rig:
         for each in (self.device, self.switch, self.outer):
             each.close()
 
-    def know_peer(self, cipher: int = AES) -> None:
+    def know_peer(self, cipher: int = AES, send_limits: dict[str, int] | None = None) -> None:
         """Keys both ways (key ID 9 inbound, 7 outbound) and routes for 10.77.0.2 and fd77::2."""
         prefixes = [ipaddress.ip_network("10.77.0.2/32"), ipaddress.ip_network("fd77::2/128")]
         self.path.add_peer(PEER, prefixes)
         for prefix in prefixes:
             self.path.add_route(prefix, PEER)
         self.path.install_receive(PEER, 9, cipher, KEY, IV)
-        self.path.install_send(PEER, 7, cipher, KEY, IV)
+        self.path.install_send(PEER, 7, cipher, KEY, IV, **(send_limits or {}))
 
     # The switch's side
 
@@ -457,8 +457,7 @@ def test_eventfd_is_readable_while_there_is_something(rig: Rig) -> None:
 @pytest.mark.parametrize("bound", [{"soft_packets": 2, "hard_packets": 4}, {"soft_blocks": 8, "hard_blocks": 16}])
 def test_limits_of_a_generation(rig: Rig, bound: dict[str, int]) -> None:
     """Four packets of 60 bytes are 16 blocks."""
-    rig.know_peer()
-    rig.path.install_send(PEER, 7, AES, KEY, IV, **bound)
+    rig.know_peer(send_limits=bound)
     for _ in range(6):
         rig.send(OUT)
     assert [opened(rig.left())[0] for _ in range(4)] == [1, 2, 3, 4]
@@ -479,9 +478,8 @@ def test_limits_of_a_generation(rig: Rig, bound: dict[str, int]) -> None:
 def test_a_limit_is_told_even_if_the_ring_was_full() -> None:
     rig = Rig(ring_bytes=64)
     try:
-        rig.know_peer()
+        rig.know_peer(send_limits={"soft_packets": 0})
         rig.path.add_route(ipaddress.ip_network("10.77.0.3/32"), OTHER)
-        rig.path.install_send(PEER, 7, AES, KEY, IV, soft_packets=0)
         bare = Packet(b"", protocol=UDP, destination="10.77.0.3").build()  # 8 + 8 + 28 of the ring's 64 bytes
         rig.send(bare)
         until(lambda: rig.path.stats()["tun_reads"] == 1)
@@ -493,6 +491,20 @@ def test_a_limit_is_told_even_if_the_ring_was_full() -> None:
         rig.expect(("soft_limit", PEER, 7))
     finally:
         rig.close()
+
+
+def test_a_key_is_never_installed_twice(ready: Rig) -> None:
+    """Its packet numbers would begin again (one nonce for two packets), or what it opened could be replayed."""
+    with pytest.raises(ValueError, match="twice"):
+        ready.path.install_send(PEER, 8, AES, KEY, IV)
+    ready.path.retire_send(PEER)
+    with pytest.raises(ValueError, match="twice"):
+        ready.path.install_send(PEER, 7, AES, KEY, IV)
+    with pytest.raises(ValueError, match="twice"):
+        ready.path.install_receive(PEER, 9, AES, KEY, IV)
+    ready.path.install_send(PEER, 7, AES, KEY[::-1], IV)
+    ready.send(OUT)
+    assert opened(ready.left(), key=KEY[::-1]) == (1, OUT)
 
 
 def test_retired_sending_key_makes_packets_wait(ready: Rig) -> None:
@@ -664,6 +676,14 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def test_a_refused_path_leaves_no_descriptor(rig: Rig) -> None:
+    before = open_descriptors()
+    for _ in range(5):
+        with pytest.raises(ValueError, match="a path is 0 to 3"):
+            rig.path.set_path(4, rig.outer, Locator.of("192.0.2.1", 5140))
+    assert open_descriptors() == before
+
+
 def threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
 
@@ -705,7 +725,7 @@ def test_control_plane_changes_under_full_traffic(ready: Rig) -> None:
     for index, datagram in enumerate(sealed):
         ready.deliver(datagram)
         ready.send(OUT)
-        ready.path.install_receive(PEER, 100, AES, KEY, IV)
+        ready.path.install_receive(PEER, 100, AES, index.to_bytes(32, "big"), IV)
         ready.path.add_peer(NodeID(5000 + index % 200), [ipaddress.ip_network("10.9.0.0/16")])
         ready.path.add_route(ipaddress.ip_network(f"10.8.{index % 256}.0/24"), OTHER)
         ready.path.remove_peer(NodeID(5000 + (index + 50) % 200))

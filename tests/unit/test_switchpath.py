@@ -586,6 +586,24 @@ def test_stop_is_prompt_and_may_be_said_twice() -> None:
         again.bind(("::", w.port))
 
 
+def test_what_is_left_when_it_stops_is_not_told_to_somebody_elses_descriptor() -> None:
+    with world() as w:
+        a = w.node(A)
+        for number in range(300):  # more than one call takes
+            a.send(SWITCH, kind=CONTROL, number=number)
+        w.wait_count("endpoint", 300)
+        w.path.stop()
+        reused = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(8)]
+        try:
+            assert w.path.events() == []
+            for fd in reused:
+                with pytest.raises(BlockingIOError):
+                    os.eventfd_read(fd)
+        finally:
+            for fd in reused:
+                os.close(fd)
+
+
 def test_stop_without_start() -> None:
     World().close()
 

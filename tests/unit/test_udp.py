@@ -249,6 +249,22 @@ def test_an_icmp_error_on_a_connected_socket_is_passed_over() -> None:
         right.close()
 
 
+def test_what_came_without_all_its_control_messages_is_dropped() -> None:
+    """GRO's segment size may be what is missing: then a train would pass as one datagram."""
+    sock = open_socket(*V4)
+    try:
+        for option in (8, 12, 13, 20):  # IP_PKTINFO, IP_RECVTTL, IP_RECVTOS, IP_RECVORIGDSTADDR
+            sock.setsockopt(socket.IPPROTO_IP, option, 1)
+        sock.setsockopt(socket.SOL_SOCKET, 29, 1)  # SO_TIMESTAMP: 144 bytes together, of 128
+        receiver = Receiver(sock.fileno())
+        sock.sendto(b"hello", sock.getsockname())
+        assert receiver.receive() == []
+        assert receiver.counters()["receive_truncated"] == 1
+        assert receiver.counters()["received"] == 0
+    finally:
+        sock.close()
+
+
 def test_a_closed_socket_is_an_error_and_not_a_loop() -> None:
     sock = open_socket(*V4)
     receiver = Receiver(sock.fileno())
