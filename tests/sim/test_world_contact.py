@@ -102,7 +102,7 @@ def test_a_node_that_attaches_later_is_found() -> None:
 def test_a_peer_that_left_and_came_back() -> None:
     """Whoever asks for it again is answered from memory: nobody has told of any change."""
     for seed in range(4):
-        world, one, other = two(seed, Weather(delay_min=0.02, delay_max=0.02))  # CLOSE before BYE
+        world, one, other = two(seed)
         world.talk(one, other)
         other.node.leave(world.now_of(other.node))
         world.run(10.0)
