@@ -7,6 +7,7 @@ OVNG_SANITIZE=1   the same with AddressSanitizer and UndefinedBehaviorSanitizer 
 from __future__ import annotations
 
 import os
+import sysconfig
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -22,6 +23,9 @@ CFLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", 
 CFLAGS += ["-Wno-sign-compare", "-Wno-unused-function", "-Wno-cast-function-type"]
 CFLAGS += ["-O1", "-g", "-fno-omit-frame-pointer", "-DOVNG_DEBUG=1"] if DEBUG else ["-O3", "-g1"]
 LDFLAGS: list[str] = []
+LIBRARIES = ["dl", "pthread"]
+if sysconfig.get_config_var("SIZEOF_VOID_P") == 4:  # of the target: 64-bit atomics are calls there (MIPS, ARM before 7)
+    LIBRARIES += ["atomic"]
 if SANITIZE:
     CFLAGS += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     # GCC 12 loses array bounds behind the sanitizers' checks and then warns of overruns that are none.
@@ -40,7 +44,7 @@ extensions = [
         define_macros=MACROS,
         extra_compile_args=CFLAGS,
         extra_link_args=LDFLAGS,
-        libraries=["dl", "pthread"],
+        libraries=LIBRARIES,
         py_limited_api=True,
     )
     for source in sorted(Path("ovng/_fast").glob("*.pyx"))

@@ -30,6 +30,7 @@ from ovng._fast.segment cimport (
     VNET_GSO_UDP_L4,
     VNET_NEEDS_CSUM,
 )
+from ovng._fast.udp cimport UDP_SEGMENTS_SAFE
 
 cdef enum:
     PSH = 0x08
@@ -162,7 +163,7 @@ cdef inline bint _fits(const flow* run, const candidate* new) noexcept nogil:
     cdef const uint8_t* transport = packet + new.transport
     if (
         run.closed
-        or run.count == COALESCE_SEGMENTS
+        or run.count == (COALESCE_SEGMENTS if run.tcp else UDP_SEGMENTS_SAFE)  # TUN refuses more, as sockets do
         or new.headers != run.headers
         or new.payload > run.size
         or run.total + new.payload > INNER_MAX

@@ -2,8 +2,9 @@
 
     "ovng nodes 1\\n", then per node: ID 8, active locator 18
 
-Nothing in a snapshot is believed. Each node gets one CHALLENGE at its old locator, spread over a second; it answers
-with its ticket, and that is what the Switch believes. Nodes without traffic would else wait for their next keepalive.
+Nothing in a snapshot is believed. Each node gets one CHALLENGE at its old locator, spread over a second or as fast as
+their answers can be handled; it answers with its ticket, and that is what the Switch believes. Nodes without traffic
+would else wait for their next keepalive.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _MAGIC = b"ovng nodes 1\n"
 _ENTRY = NODE_ID_SIZE + LOCATOR_SIZE
 _CHUNK = 4_096
 _SPREAD = 1.0
+_PER_SECOND = 10_000  # two reports come of each
 
 
 def pack_snapshot(table: NodeTable) -> Iterator[bytes]:
@@ -62,7 +64,8 @@ class StartHints:
     def due(self, now: float) -> Iterator[tuple[NodeID, Locator]]:
         """Those whose turn it is."""
         total = len(self._data) // _ENTRY
-        until = min(total, 1 + int(total * max(0.0, now - self._began) / _SPREAD))
+        rate = min(total / _SPREAD, _PER_SECOND)
+        until = min(total, 1 + int(rate * max(0.0, now - self._began)))
         for i in range(self._done, until):
             entry = self._data[i * _ENTRY : (i + 1) * _ENTRY]
             node = int.from_bytes(entry[:NODE_ID_SIZE], "big")

@@ -14,7 +14,8 @@ def load_libcrypto(path: str | None = None) -> str:
     try:
         return crypto.load(path)
     except RuntimeError as error:
-        raise SystemProblem(str(error)) from None
+        advice = "install OpenSSL (Debian: libssl3), or name its library in the profile (libcrypto: PATH)"
+        raise SystemProblem(f"{error}: {advice}") from None
 
 
 def preferred_ciphers() -> tuple[int, ...]:

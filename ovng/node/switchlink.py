@@ -51,6 +51,8 @@ class SwitchLink:
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """The profile's `switch:`."""
+        for resolver in self._resolvers:
+            resolver.close()
         self._resolvers = [Resolver(endpoint.host, endpoint.port) for endpoint in endpoints]
 
     def look_up(self) -> None:
@@ -101,7 +103,8 @@ class SwitchLink:
             self.driver.call_soon(self._looked_up)
 
     def _looked_up(self, now: Now) -> None:
-        found = [locator for resolver in self._resolvers for locator in resolver.locators]
+        known = [locator for resolver in self._resolvers for locator in resolver.locators]
+        found = [locator for locator in known if self._udp.reaches_v6 or locator.ip.version == 4]
         if self._addresses.update(found):
             self._wait = LOOK_UP_AGAIN
             self._use()
@@ -110,7 +113,8 @@ class SwitchLink:
             self._again_at = now.mono + self._wait
             self._wait = min(2 * self._wait, LOOK_UP_AGAIN_MAX)
             why = "; ".join(resolver.failure for resolver in self._resolvers if resolver.failure)
-            log.warning("the Switch's name gives no address (%s), asking again", escape(why))
+            why = "IPv6 only, and this machine has no IPv6" if known else why
+            log.warning("the Switch's name gives no address to use (%s), asking again", escape(why))
 
     def _use(self) -> None:
         """Data goes to the address in use, or to the first candidate until one has answered."""

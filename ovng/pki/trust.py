@@ -150,7 +150,7 @@ class Trust:
         if wall >= self.signed_date - CLOCK_TOLERANCE:
             return None
         return (
-            f"this machine's clock is wrong: it says {day(wall)}, but it is {day(self.signed_date)} or later;"
+            f"this machine's clock is wrong: it says {_minute(wall)}, but it is {_minute(self.signed_date)} or later;"
             " set it (NTP), connections work meanwhile"
         )
 
@@ -260,7 +260,15 @@ def _crl_pem(der: bytes) -> bytes:
 
 def day(seconds: float) -> str:
     """A date for people, UTC; any number is accepted."""
+    return _show(seconds, "%Y-%m-%d")
+
+
+def _minute(seconds: float) -> str:
+    return _show(seconds, "%Y-%m-%d %H:%M UTC")
+
+
+def _show(seconds: float, form: str) -> str:
     try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+        return datetime.fromtimestamp(seconds, UTC).strftime(form)
     except (ValueError, OverflowError, OSError):
         return f"{seconds:.0f} s after 1970"

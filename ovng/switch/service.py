@@ -84,6 +84,8 @@ class SwitchService:
             self.path.start()
             addresses = ", ".join(map(str, self.path.addresses))
             log.info("Switch %s of network %s listens on %s", self.trust.identity.id, self.profile.network, addresses)
+            for line in self.trust.warnings(self.started.wall):
+                log.warning("%s", line)
             notify.ready(f"listening on {addresses}")
             await self._driver.run()
         finally:

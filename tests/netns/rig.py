@@ -235,7 +235,9 @@ class Iperf:
 class Stream:
     """Numbered UDP datagrams from one host to another at a steady pace, sent and counted by two threads of ours."""
 
-    def __init__(self, source: Member, target: Member, rate: float, *, family: int = 4, size: int = 100) -> None:
+    def __init__(
+        self, source: Member, target: Member, rate: float, *, family: int = 4, text: bytes = bytes(92)
+    ) -> None:
         index = 0 if family == 4 else 1
         kind = socket.AF_INET if family == 4 else socket.AF_INET6
         with target.host.inside():
@@ -246,7 +248,7 @@ class Stream:
             self._out = socket.socket(kind, socket.SOCK_DGRAM)
         self._out.connect((target.addresses[index], self._in.getsockname()[1]))
         self._in.settimeout(0.05)
-        self._rate, self._size = rate, size
+        self._rate, self._text = rate, text
         self._stop, self._done = threading.Event(), threading.Event()
         self.sent = self.refused = 0
         self.arrivals: dict[int, float] = {}
@@ -260,7 +262,7 @@ class Stream:
         start = now().mono
         while not self._stop.wait(max(0.0, start + self.sent / self._rate - now().mono)):
             try:
-                self._out.send(self.sent.to_bytes(8, "big").ljust(self._size, b"."))
+                self._out.send(self.sent.to_bytes(8, "big") + self._text)
             except OSError:  # "unreachable", told by the tunnel while there is none
                 self.refused += 1
             self.sent += 1

@@ -117,7 +117,7 @@ def test_an_honest_stranger_would_have_come_in(rig: Rig, stranger: Host) -> None
         assert honest.run(lambda seen: any(isinstance(event, events.Attached) for event in seen))
         honest.connect(NodeID.parse(rig.alice.id))
         assert honest.run(lambda seen: any(isinstance(event, events.SessionUp) for event in seen))
-        assert str(mallory.identity.id) in rig.alice.sessions()
+        wait_until(lambda: str(mallory.identity.id) in rig.alice.sessions(), "the session at alice's")
         honest.manager.shutdown(now())
         assert honest.run(lambda _: not honest.manager.busy)
     wait_until(lambda: str(mallory.identity.id) not in rig.alice.sessions(), "end of the session")
@@ -203,7 +203,7 @@ def test_a_replay_of_everything_changes_nothing(rig: Rig) -> None:
         ping(rig.alice, rig.bob.addresses[0])
     after = received_inner(rig)
     say(f"replay of {replayed} frames: {replays(rig)} counted as replayed DATA, the rest under other reasons")
-    assert replayed > 800
+    assert replayed > 400
     assert all(new - old < 20 for new, old in zip(after, delivered, strict=True)), "replayed packets were delivered"
     assert same_nodes(rig.table(), table)
     assert state(rig) == before

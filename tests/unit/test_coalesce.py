@@ -230,6 +230,8 @@ def test_an_offload_that_is_off_is_not_used(device: Device, protocol: int) -> No
 def test_a_run_ends_where_a_super_packet_must(device: Device) -> None:
     most = [packet.build() for packet in train_of(140, size=10)]
     assert [len(segments(frame)) for frame in device.written(most)] == [128, 12]
+    datagrams = [packet.build() for packet in train_of(140, size=10, protocol=UDP)]
+    assert [len(segments(frame)) for frame in device.written(datagrams)] == [64, 64, 12]
     largest = [packet.build() for packet in train_of(49, size=1348)]
     assert [len(segments(frame)) for frame in device.written(largest)] == [48, 1]
 
