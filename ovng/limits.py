@@ -39,6 +39,8 @@ COOKIE_ROTATION = 60.0
 ATTEMPTS_PER_SOURCE = 10  # per second, burst 5, after the cookie
 ATTEMPTS_TOTAL = 200  # per second
 ATTEMPTS_PENDING = 64
+ATTEMPTS_PER_SITE = 50  # per second, at the Switch: there a stranger may claim any ID
+ATTEMPTS_PENDING_PER_SITE = 16
 NO_SESSION_INTERVAL = 5.0
 NO_SESSION_PER_SECOND = 20
 

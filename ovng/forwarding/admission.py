@@ -9,7 +9,6 @@ from __future__ import annotations
 from ovng.ids import Locator
 
 _SECOND = 1.0
-_MAPPED = b"\0" * 10 + b"\xff\xff"
 _KEYS_MAX = 65_536
 
 
@@ -51,7 +50,7 @@ class HintLimit:
         last = self._recent.get(key, self._before.get(key))
         if last is not None and now < last + self._interval:
             return False
-        if not self._prefixes.allow(site(source), now) or not self._total.allow(0, now):
+        if not self._prefixes.allow(source.site, now) or not self._total.allow(0, now):
             return False
         self._recent[key] = now
         return True
@@ -62,9 +61,3 @@ class HintLimit:
         self._before = self._recent if now < self._since + 2 * self._interval else {}
         self._recent = {}
         self._since = now
-
-
-def site(source: Locator) -> bytes:
-    """The /24 or /56 that a source belongs to, as a key."""
-    address = source.address
-    return address[12:15] if address.startswith(_MAPPED) else address[:7]

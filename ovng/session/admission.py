@@ -1,4 +1,4 @@
-"""What strangers may cost: how often TLS objects are made for them, in total and per ID (PROTOCOL 3).
+"""What strangers may cost: how often TLS objects are made for them, in total, per site and per ID (PROTOCOL 3).
 
 Everything here is bounded: sources are remembered up to a number, the one unseen for longest is forgotten first.
 """
@@ -6,9 +6,16 @@ Everything here is bounded: sources are remembered up to a number, the one unsee
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable
 
 from ovng.ids import NodeID
-from ovng.limits import ATTEMPTS_PER_SOURCE, ATTEMPTS_TOTAL, NO_SESSION_INTERVAL, NO_SESSION_PER_SECOND
+from ovng.limits import (
+    ATTEMPTS_PER_SITE,
+    ATTEMPTS_PER_SOURCE,
+    ATTEMPTS_TOTAL,
+    NO_SESSION_INTERVAL,
+    NO_SESSION_PER_SECOND,
+)
 
 SOURCES_MAX = 4_096
 SOURCE_BURST = 5
@@ -32,23 +39,42 @@ class TokenBucket:
         return True
 
 
+class _Buckets:
+    """A token bucket per key."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
+
+    def take(self, key: Hashable, now: float) -> bool:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = TokenBucket(self._rate, self._burst, now)
+            if len(self._buckets) > SOURCES_MAX:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(key)
+        return bucket.take(now)
+
+
 class AttemptAdmission:
-    """May this source begin a handshake now? Asked after its cookie was good. `now`: monotonic seconds."""
+    """May this source begin a handshake now? Asked after its cookie was good. `now`: monotonic seconds.
+
+    At the Switch anybody may name any ID, so what counts there is the site that the cookie was sent to: strangers
+    neither use up a node's turn in its name, nor everybody's under many.
+    """
 
     def __init__(self) -> None:
-        self._total: TokenBucket | None = None
-        self._sources: OrderedDict[NodeID, TokenBucket] = OrderedDict()
+        self._sources = _Buckets(ATTEMPTS_PER_SOURCE, SOURCE_BURST)
+        self._sites = _Buckets(ATTEMPTS_PER_SITE, ATTEMPTS_PER_SITE)
+        self._total = _Buckets(ATTEMPTS_TOTAL, ATTEMPTS_TOTAL)
 
-    def admit(self, source: NodeID, now: float) -> bool:
-        bucket = self._sources.get(source)
-        if bucket is None:
-            bucket = self._sources[source] = TokenBucket(ATTEMPTS_PER_SOURCE, SOURCE_BURST, now)
-            if len(self._sources) > SOURCES_MAX:
-                self._sources.popitem(last=False)
-        self._sources.move_to_end(source)
-        if self._total is None:
-            self._total = TokenBucket(ATTEMPTS_TOTAL, ATTEMPTS_TOTAL, now)
-        return bucket.take(now) and self._total.take(now)
+    def admit(self, source: NodeID, site: bytes, now: float) -> bool:
+        """`site`: of the locator at the Switch (`Locator.site`), b"" at a node."""
+        return (
+            self._sources.take((source, site), now)
+            and (not site or self._sites.take(site, now))
+            and self._total.take(None, now)
+        )
 
 
 class UnknownDataAdmission:

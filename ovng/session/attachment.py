@@ -163,22 +163,19 @@ class AttachServer:
 
     def __init__(self, env: Environment, table: AttemptTable) -> None:
         self._env, self._table = env, table
-        self._attempts: dict[NodeID, Attempt] = {}
+        self._attempts: dict[AttemptRef, Attempt] = {}
+        self._proved: dict[NodeID, Attempt] = {}  # one of a node
         self._requested: set[AttemptRef] = set()
         self._granted: dict[AttemptRef, bool] = {}  # GRANT is on its way: is `AttachSettled` to follow?
 
     def accept(self, attempt: Attempt, now: Now) -> None:
-        """A new attempt of a node, whose cookie was good, takes the place of its last one."""
-        old = self._attempts.get(attempt.peer)
-        if old is not None:
-            self._remove(old)
-            self._table.forget(old, now)
-        self._attempts[attempt.peer] = attempt
+        """A new attempt, whose cookie was good. Whoever it is only claims to be this node: others of it go on."""
+        self._attempts[attempt.peer, attempt.id] = attempt
 
     def grant(self, ref: AttemptRef, grant: Grant, now: Now) -> None:
         """The owner's answer to `AttachRequested`."""
-        attempt = self._attempts.get(ref[0])
-        if attempt is None or attempt.id != ref[1] or ref not in self._requested or ref in self._granted:
+        attempt = self._attempts.get(ref)
+        if attempt is None or ref not in self._requested or ref in self._granted:
             return
         self._granted[ref] = grant.status == GrantStatus.GRANTED
         self._table.run(attempt, lambda: attempt.send(grant), now)
@@ -211,10 +208,20 @@ class AttachServer:
     # -- Inside
 
     def _remove(self, attempt: Attempt) -> None:
-        if self._attempts.get(attempt.peer) is attempt:
-            del self._attempts[attempt.peer]
-        self._requested.discard((attempt.peer, attempt.id))
-        self._granted.pop((attempt.peer, attempt.id), None)
+        ref = (attempt.peer, attempt.id)
+        self._attempts.pop(ref, None)
+        if self._proved.get(attempt.peer) is attempt:
+            del self._proved[attempt.peer]
+        self._requested.discard(ref)
+        self._granted.pop(ref, None)
+
+    def _replace_proved(self, attempt: Attempt, now: Now) -> None:
+        """It is the node: its earlier attempt is of no use any more."""
+        old = self._proved.get(attempt.peer)
+        if old is not None:
+            self._remove(old)
+            self._table.forget(old, now)
+        self._proved[attempt.peer] = attempt
 
     def _awaits_crl(self, attempt: Attempt) -> bool:
         """The node told of a newer CRL than ours and is about to send it."""
@@ -224,6 +231,7 @@ class AttachServer:
         match message:
             case Ready():
                 self._table.settle(attempt)
+                self._replace_proved(attempt, now)
                 attempt.send_ready(Terms(attempt.id, 0, 0))
                 attempt.agreement()
                 _send_newer_crl(self._env, attempt)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ovng.clock import Now
 from ovng.errors import Malformed
 from ovng.ids import NodeID
-from ovng.limits import ATTEMPTS_PENDING, COOKIE_ROTATION
+from ovng.limits import ATTEMPTS_PENDING, ATTEMPTS_PENDING_PER_SITE, COOKIE_ROTATION
 from ovng.session.agenda import Agenda
 from ovng.session.attempt import Attempt, AttemptFailed, Owner
 from ovng.session.environment import Environment
@@ -31,7 +31,8 @@ class AttemptTable:
         self._agenda: Agenda[Attempt] = Agenda()
         self.touched: set[NodeID] = set()
         """Peers about whose attempts there was something, for the manager to look after."""
-        self._pending: dict[tuple[NodeID, int, bool], Attempt] = {}  # strangers' attempts, not proved by READY yet
+        # strangers' attempts, not proved by READY yet, and the site each began from
+        self._pending: dict[tuple[NodeID, int, bool], tuple[Attempt, bytes]] = {}
 
     def __len__(self) -> int:
         return len(self._attempts)
@@ -52,16 +53,22 @@ class AttemptTable:
 
     # -- Coming and going
 
-    def add(self, attempt: Attempt, owner: Owner) -> None:
+    def add(self, attempt: Attempt, owner: Owner, site: bytes = b"") -> None:
         self._attempts[attempt.key] = (attempt, owner)
         if not attempt.initiator:
-            self._pending[attempt.key] = attempt
+            self._pending[attempt.key] = attempt, site
 
-    def make_room(self, now: Now) -> bool:
-        """Can a stranger begin another attempt? Out goes, if need be, the one that has stood still for longest."""
-        if len(self._pending) < ATTEMPTS_PENDING:
-            return True
-        stalest = min(self._pending.values(), key=lambda attempt: attempt.progress_at)
+    def make_room(self, site: bytes, now: Now) -> bool:
+        """Can a stranger begin another attempt? Out goes, if need be, the one that has stood still for longest.
+
+        At the Switch (`site` not empty), a site that has its share makes room among its own.
+        """
+        crowd = [attempt for attempt, began_at in self._pending.values() if began_at == site]
+        if not site or len(crowd) < ATTEMPTS_PENDING_PER_SITE:
+            crowd = [attempt for attempt, _ in self._pending.values()]
+            if len(crowd) < ATTEMPTS_PENDING:
+                return True
+        stalest = min(crowd, key=lambda attempt: attempt.progress_at)
         if now.mono < stalest.progress_at + EVICT_AFTER:
             return False
         self.fail(stalest, AttemptFailed("evicted"), now)

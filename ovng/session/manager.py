@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from ovng.clock import Now
 from ovng.errors import Malformed
-from ovng.ids import NodeID
+from ovng.ids import Locator, NodeID
 from ovng.limits import STREAM_WINDOW
 from ovng.pki.identity import Kind
 from ovng.pki.trust import Trust
@@ -138,12 +138,13 @@ class SessionManager:
             raise Malformed("unknown_attempt")  # the middle of something that we have never been part of
         if not self._check_cookie(src, stream, context, now):
             return None
-        if not self._admission.admit(src, now.mono):
+        at_switch = self._env.kind == "switch"
+        site = Locator.unpack(context).site if at_switch else b""
+        if not self._admission.admit(src, site, now.mono):
             raise Malformed("attempts_limit")
-        if not self._table.make_room(now):
+        if not self._table.make_room(site, now):
             raise Malformed("attempts_pending")
         assert stream.cookie is not None
-        at_switch = self._env.kind == "switch"
         if not at_switch and not self._peer(src).accept(now):
             return None
         purpose = Purpose.ATTACHMENT if at_switch else Purpose.SESSION
@@ -155,7 +156,7 @@ class SessionManager:
         else:
             owner = peer = self._peer(src)
             peer.incoming = attempt
-        self._table.add(attempt, owner)
+        self._table.add(attempt, owner, site)
         return attempt
 
     def _check_cookie(self, src: NodeID, stream: Stream, context: bytes, now: Now) -> bool:

@@ -270,7 +270,7 @@ def test_what_has_no_place_in_an_attachment(ca: Ca, end: str, message: Inner, re
     attach(node)
     assert world.run(5, lambda: bool(switch.all(AttachRequested)))
     world.run(0.1)
-    client, server = node.manager._attach_client._attempt, switch.manager._attach_server._attempts[node.id]
+    client, server = node.manager._attach_client._attempt, switch.manager._attach_server._proved[node.id]
     assert client is not None
     (client if end == "node" else server).send(message)
     for host in (node, switch):

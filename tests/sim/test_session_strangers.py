@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
-from ovng.ids import NodeID
+from ovng.ids import Locator, NodeID
 from ovng.limits import ATTEMPTS_PENDING, GENERATION_MAX
 from ovng.session.attempt import Attempt
 from ovng.session.attempts import LINGERING_MAX, OVER_MAX
@@ -154,13 +155,62 @@ def test_a_full_house_of_sleepers_keeps_nobody_out(ca: Ca) -> None:
 def test_full_attachment_endpoint_lets_nodes_in_as_well(ca: Ca) -> None:
     world, switch, (node,) = network_of(ca)
     for number in range(1, ATTEMPTS_PENDING + 1):
-        src = NodeID(number)
-        cookie = cookie_for(switch, number, src, bytes(18))
-        say(switch, Stream(number, StreamPart(1, 0, 0, b"\x16"), cookie), src, bytes(18))
+        src, context = NodeID(number), Locator.of(f"203.0.{number}.1", 1024).packed()
+        cookie = cookie_for(switch, number, src, context)
+        say(switch, Stream(number, StreamPart(1, 0, 0, b"\x16"), cookie), src, context)
     assert attempts(switch) == ATTEMPTS_PENDING
     world.run(2)
     attach(node)
     assert world.run(5, lambda: bool(attached(node) and switch.settled()))
+
+
+def knock(switch: Host, attempt: int, src: NodeID, at: Locator) -> None:
+    """Begin an attempt as anybody can who receives at `at`, in the name of `src`."""
+    now, context = switch.world.now, at.packed()
+    header = Header(PacketType.CONTROL, 0, 0, NodeID(0), src, 0)
+    switch.manager.receive(header, Hello(attempt).pack(), context, now)
+    cookies = [parse_control(datagram[HEADER_SIZE:]) for datagram, to in switch.manager.datagrams() if to == context]
+    (cookie,) = [answer.cookie for answer in cookies if isinstance(answer, Cookie) and answer.attempt == attempt]
+    part = StreamPart(1, 0, 0, b"\x16")
+    switch.manager.receive(header, Stream(attempt, part, cookie).pack(), context, now)
+    switch.drain()
+
+
+def flood(switch: Host, seconds: float, done: Callable[[], bool], knocks: Callable[[int], tuple[NodeID, int]]) -> bool:
+    """2000 attempts per second from one site, evenly; True as soon as `done`."""
+    world, first = switch.world, len(switch.manager._table._over) + 1
+    for number in range(first, first + int(seconds * 2_000)):
+        src, host = knocks(number)
+        knock(switch, number, src, Locator.of(f"203.0.113.{host}", 1024 + number % 50_000))
+        world.run(1 / 2_000)
+        if done():
+            return True
+    return False
+
+
+def test_one_stranger_cannot_fill_the_endpoint(ca: Ca) -> None:
+    """At the Switch anybody may use any ID: here as many IDs as attempts."""
+    _, switch, (node,) = network_of(ca)
+    flood(switch, 2, lambda: False, lambda number: (NodeID(0x5000 + number), number % 250))
+    attach(node)
+    assert flood(switch, 2, lambda: bool(attached(node)), lambda number: (NodeID(0x9000 + number), number % 250))
+    assert switch.manager.counters["attempts_limit"] and switch.manager.counters["attempts_pending"]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "in the middle"])
+def test_a_stranger_in_a_nodes_name_does_not_keep_it_out(ca: Ca, late: bool) -> None:
+    """IDs are in the clear: attempts in a node's name take neither its turn nor its attempt."""
+    world, switch, (node,) = network_of(ca)
+    if late:
+        attach(node)
+        world.run(0.06)
+        assert attempts(switch) == 1 and not switch.settled()
+    else:
+        flood(switch, 1, lambda: False, lambda number: (node.id, 9))
+        attach(node)
+    assert flood(switch, 2, lambda: bool(attached(node)), lambda number: (node.id, 9))
+    world.run(70)
+    assert attempts(switch) == 0 and not switch.manager._attach_server._attempts
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ovng.forwarding.admission import HintLimit, RateLimit, site
+from ovng.forwarding.admission import HintLimit, RateLimit
 from ovng.ids import Locator
 
 
@@ -62,7 +62,7 @@ def test_memory_of_hints_is_bounded() -> None:
 
 
 def test_sites_are_24_and_56_bits() -> None:
-    assert site(Locator.of("192.0.2.1", 1)) == site(Locator.of("192.0.2.254", 2))
-    assert site(Locator.of("192.0.2.1", 1)) != site(Locator.of("192.0.3.1", 1))
-    assert site(Locator.of("2001:db8:0:ff::1", 1)) == site(Locator.of("2001:db8::1", 1))
-    assert site(Locator.of("2001:db8:0:100::1", 1)) != site(Locator.of("2001:db8::1", 1))
+    assert Locator.of("192.0.2.1", 1).site == Locator.of("192.0.2.254", 2).site
+    assert Locator.of("192.0.2.1", 1).site != Locator.of("192.0.3.1", 1).site
+    assert Locator.of("2001:db8:0:ff::1", 1).site == Locator.of("2001:db8::1", 1).site
+    assert Locator.of("2001:db8:0:100::1", 1).site != Locator.of("2001:db8::1", 1).site

@@ -77,12 +77,19 @@ def test_token_bucket() -> None:
 
 def test_attempts_per_source_and_in_all() -> None:
     admission = AttemptAdmission()
-    assert sum(admission.admit(NodeID(1), 0.0) for _ in range(100)) == 5
-    assert sum(admission.admit(NodeID(1), 1.0) for _ in range(100)) == 5
-    assert sum(admission.admit(NodeID(source), 1.0) for source in range(2, 1000)) == 200 - 5
+    assert sum(admission.admit(NodeID(1), b"", 0.0) for _ in range(100)) == 5
+    assert sum(admission.admit(NodeID(1), b"", 1.0) for _ in range(100)) == 5
+    assert sum(admission.admit(NodeID(source), b"", 1.0) for source in range(2, 1000)) == 200 - 5
     for source in range(2, 3 * SOURCES_MAX):
-        admission.admit(NodeID(source), 2.0)
-    assert len(admission._sources) == SOURCES_MAX
+        admission.admit(NodeID(source), b"", 2.0)
+    assert len(admission._sources._buckets) == SOURCES_MAX
+
+
+def test_attempts_per_site_at_the_switch() -> None:
+    admission = AttemptAdmission()
+    assert sum(admission.admit(NodeID(source), b"here", 0.0) for source in range(1, 1000)) == 50
+    assert admission.admit(NodeID(1), b"there", 0.0), "the same ID from elsewhere has a turn of its own"
+    assert sum(admission.admit(NodeID(source), b"%d" % source, 0.0) for source in range(1, 1000)) == 200 - 51
 
 
 def test_unknown_data_once_per_5_seconds_and_id() -> None:
