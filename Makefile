@@ -19,6 +19,7 @@ FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|
 .DEFAULT_GOAL := build
 
 all build: $(VENV)/.built ## Build; the command is then .venv/bin/ovng
+	@:
 
 demo: build ## A Switch, two nodes and a LAN host in namespaces; one node moves mid-transfer
 	@tools/need demo
