@@ -55,16 +55,16 @@ class Network:
         *prefixes: str,
         cluster: str | None = None,
         managed: bool = False,
-        key_type: KeyType | None = None,
+        key_type: KeyType | PrivateKey | None = None,
         wall: float | None = None,
         days: float = 365,
         crl: bytes | None = None,
     ) -> Member:
-        """A node whose certificate holds `prefixes`."""
+        """A node whose certificate holds `prefixes`. `key_type`: what key to make, or the key."""
         parsed = tuple(ipaddress.ip_network(prefix) for prefix in prefixes)
         return self._member("node", parsed, cluster, managed, key_type, wall, days, crl)
 
-    def switch(self, key_type: KeyType | None = None, crl: bytes | None = None) -> Member:
+    def switch(self, key_type: KeyType | PrivateKey | None = None, crl: bytes | None = None) -> Member:
         """A Switch."""
         return self._member("switch", (), None, False, key_type, None, 365, crl)
 
@@ -96,12 +96,13 @@ class Network:
         prefixes: tuple[Prefix, ...],
         cluster: str | None,
         managed: bool,
-        key_type: KeyType | None,
+        key_type: KeyType | PrivateKey | None,
         wall: float | None,
         days: float,
         crl: bytes | None,
     ) -> Member:
-        return self._certify(self.new_key(key_type), kind, prefixes, cluster, managed, wall, days, crl)
+        key = key_type if isinstance(key_type, PrivateKey) else self.new_key(key_type)
+        return self._certify(key, kind, prefixes, cluster, managed, wall, days, crl)
 
     def _certify(
         self,

@@ -129,8 +129,11 @@ cdef inline bint _examine(coalescer* c, const uint8_t* packet, uint32_t length, 
 
 
 cdef inline bint _checksum_holds(const candidate* new, int protocol) noexcept nogil:
+    """That of TCP or UDP, and IPv4's own, which is made anew for the whole."""
     cdef uint32_t length = new.length - new.transport
     cdef uint64_t total = pseudo_header(new.packet, protocol, length)
+    if new.transport == IPV4_HEADER and checksum_fold(checksum_add(new.packet, IPV4_HEADER, 0)) != 0xFFFF:
+        return False
     return checksum_fold(checksum_add(new.packet + new.transport, length, total)) == 0xFFFF
 
 

@@ -113,7 +113,7 @@ class Watcher:
         self.counters["looks"] += 1
         try:
             snapshot = self._look()
-        except (OSError, ValueError) as error:
+        except Exception as error:  # the kernel refuses, or pyroute2 stumbles over what a newer kernel says
             self.counters["failed"] += 1
             if self.counters["failed"] == 1:
                 log.warning("the network could not be looked at, trying again: %s", error)

@@ -375,7 +375,7 @@ class NodeService:
             log.warning("%s; routes are judged by what was connected before", error)
         self.overlay.policy_changed()
         plan = plan_routes(self.announced, self.me, self._policy())
-        failed = self.tunnel.set_routes(plan.prefixes)
+        failed = self.tunnel.set_routes(plan.prefixes, self.switch.ips)
         if plan != self.plan:
             for prefix, peer, reason in plan.refused:
                 log.info("route %s via %s refused: %s", prefix, peer, reason)

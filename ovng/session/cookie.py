@@ -45,10 +45,13 @@ class CookieJar:
     def _rotate(self, now: float) -> None:
         if self._since is not None and now < self._since + COOKIE_ROTATION:
             return
-        fresh = self._since is None or now >= self._since + 2 * COOKIE_ROTATION
-        self._previous = self._random(_SECRET_SIZE) if fresh else self._current
+        if self._since is not None and now < self._since + 2 * COOKIE_ROTATION:
+            self._previous = self._current
+            self._since += COOKIE_ROTATION  # not `now`: a jar that is asked late would let old cookies live longer
+        else:
+            self._previous = self._random(_SECRET_SIZE)
+            self._since = now
         self._current = self._random(_SECRET_SIZE)
-        self._since = now
 
 
 def _cookie(secret: bytes, label: bytes, parts: bytes) -> bytes:

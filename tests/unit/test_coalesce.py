@@ -187,6 +187,15 @@ def test_damaged_packet_passes_as_it_is(device: Device) -> None:
     assert device.written(packets)[:2] == [NO_VNET + packets[0], NO_VNET + packets[1]]
 
 
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_damaged_ip_header_is_not_mended(device: Device, protocol: int, damaged: int) -> None:
+    """A super-packet gets an IPv4 header checksum of its own."""
+    packets = [bytearray(packet.build()) for packet in train_of(2, protocol=protocol)]
+    packets[damaged][11] ^= 1
+    assert sorted(device.written([bytes(p) for p in packets])) == sorted(NO_VNET + p for p in packets)
+
+
 @pytest.mark.parametrize(
     "packet",
     [

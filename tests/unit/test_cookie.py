@@ -47,6 +47,16 @@ def test_lives_60_to_120_seconds(made: float) -> None:
     assert not jar.check(cookie, b"l", b"p", START + made + 121)
 
 
+def test_a_jar_asked_late_does_not_let_old_cookies_live_longer() -> None:
+    """Secrets are replaced every 60 s, also when nobody looks at the moment of replacing."""
+    jar = new_jar()
+    cookie = jar.make(b"l", b"p", START)
+    assert jar.check(cookie, b"l", b"p", START + 119)
+    assert not jar.check(cookie, b"l", b"p", START + 121)
+    later = jar.make(b"l", b"p", START + 179)
+    assert jar.check(later, b"l", b"p", START + 239)
+
+
 def test_a_jar_left_alone_forgets_both_secrets() -> None:
     jar = new_jar()
     cookie = jar.make(b"l", b"p", START)
