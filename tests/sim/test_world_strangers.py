@@ -325,10 +325,10 @@ def test_forged_hints_put_nothing_off() -> None:
 
 
 def test_memory_of_a_flood_is_bounded() -> None:
-    """Twenty thousand IDs that do not exist call the Switch and a node."""
+    """Ten thousand IDs that do not exist call the Switch and a node."""
     world, one, other = talking()
     chance = random.Random(1)
-    for i in range(20_000):
+    for i in range(10_000):
         src = chance.getrandbits(63) + 1
         hello = Header(PacketType.CONTROL, 0, 0, world.switch.id, src, 0).pack()  # type: ignore[arg-type]
         source = Locator(bytes(10) + b"\xff\xff" + chance.randbytes(4), 1_000 + i % 60_000)
