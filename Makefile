@@ -13,12 +13,13 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 PYTEST := -m pytest -q
 
 # What the debug and sanitizer builds are for: tests that reach compiled code.
-FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch' tests/unit tests/fuzz --include='test_*.py')
+FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch|tests\.(switch_fixture|netns\.pair)' tests/unit tests/fuzz tests/netns --include='test_*.py')
 
 .PHONY: all build demo test test-long test-debug test-sanitize lint bench fuzz clean help
 .DEFAULT_GOAL := build
 
 all build: $(VENV)/.built ## Build; the command is then .venv/bin/ovng
+	@:
 
 demo: build ## A Switch, two nodes and a LAN host in namespaces; one node moves mid-transfer
 	@tools/need demo
@@ -26,9 +27,7 @@ demo: build ## A Switch, two nodes and a LAN host in namespaces; one node moves 
 
 test: $(VENV)/.dev ## The whole suite (15 minutes at most): lint, release, debug, sanitizers
 	@tools/need test
-	@$(MAKE) lint
-	@$(MAKE) test-debug
-	@$(MAKE) test-sanitize
+	@$(MAKE) --jobs 2 --output-sync=target lint test-debug test-sanitize
 	@echo "== suite, release build"
 	@$(SUDO) $(PY) $(PYTEST) -m "not long" tests
 
@@ -39,14 +38,14 @@ test-long: $(VENV)/.dev ## The tests that take too long for every day
 test-debug: $(VENV)/.dev ## Fast path tests on a build with bounds checks and assertions
 	@echo "== fast path, debug build"
 	@OVNG_DEBUG=1 tools/variant debug $(PY)
-	@cd build/debug && $(CURDIR)/$(PY) $(PYTEST) -m "not long and not root" $(FAST_TESTS)
+	@cd build/debug && $(SUDO) $(CURDIR)/$(PY) $(PYTEST) -m "not long" $(FAST_TESTS)
 
 test-sanitize: $(VENV)/.dev ## Fast path tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@echo "== fast path, address and undefined behaviour sanitizers"
 	@OVNG_SANITIZE=1 tools/variant sanitize $(PY)
-	@cd build/sanitize && LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+	@cd build/sanitize && $(SUDO) env LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:quarantine_size_mb=8 UBSAN_OPTIONS=print_stacktrace=1 \
-		$(CURDIR)/$(PY) $(PYTEST) -m "not long and not root" --timeout 600 $(FAST_TESTS)
+		$(CURDIR)/$(PY) $(PYTEST) -m "not long" --timeout 600 $(FAST_TESTS)
 
 lint: $(VENV)/.dev ## Format, lint and types
 	@echo "== ruff, mypy"

@@ -16,7 +16,8 @@ from setuptools import Extension, setup
 
 SANITIZE = os.environ.get("OVNG_SANITIZE") == "1"
 DEBUG = SANITIZE or os.environ.get("OVNG_DEBUG") == "1"
-BUILD_DIR = "build/cython-debug" if DEBUG else "build/cython"
+CORES = os.cpu_count() or 1
+BUILD_DIR = "build/cython" + ("-sanitize" if SANITIZE else "-debug" if DEBUG else "")
 
 CFLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
 # Cython's own support code, which -Wextra sees in every module.
@@ -54,7 +55,7 @@ setup(
     ext_modules=cythonize(
         extensions,
         build_dir=BUILD_DIR,
-        nthreads=0,
+        nthreads=CORES,
         compiler_directives={
             "language_level": 3,
             "boundscheck": DEBUG,
@@ -65,5 +66,5 @@ setup(
             "binding": True,
         },
     ),
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}, "build_ext": {"parallel": CORES}},
 )

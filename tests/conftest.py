@@ -9,12 +9,19 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hypothesis import settings
 
 # A build with sanitizers on a busy machine takes its time; pytest's own time limit is the one that counts.
 settings.register_profile("ovng", deadline=None)
 settings.load_profile("ovng")
+
+# A busy machine is no failure, and a run must be repeatable: chance has its place in `make fuzz`.
+hypothesis.settings.register_profile(
+    "ovng", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("ovng")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ import ovng
 from ovng.demo.net import Host, Net, Process, run, wait_until
 from ovng.errors import SystemProblem
 from ovng.io.control import ask
+from ovng.pki.folder import Folder
 
 COMMAND = [sys.executable, "-m", "ovng.cli.main"]
 SOURCE = str(Path(ovng.__file__).parent.parent)
@@ -124,9 +124,8 @@ class Network:
             with profile.open("a") as file:
                 file.write(f"\n{settings}\n")
         member = Member(self, host, verb, profile)
-        for entry in json.loads(self.ca("list", "--json"))["members"]:
-            if entry["name"] == member.name:
-                member.id, member.addresses = entry["id"], entry.get("addresses", [])
+        known = Folder.open(self.folder).read_index().find(member.name)  # as `ovng ca list` shows it
+        member.id, member.addresses = str(known.id), list(map(str, known.addresses))
         return member
 
     def _ovng(self, directory: Path, *arguments: str) -> str:

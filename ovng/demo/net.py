@@ -304,8 +304,12 @@ def _remove(namespace: str) -> None:
     """Kill what still runs there: a namespace lives as long as its last process."""
     if not (_NETNS / namespace).exists():
         return
-    for pid in run("ip", "netns", "pids", namespace).split():
+    for pid in _inhabitants(namespace):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGKILL)
-    wait_until(lambda: not run("ip", "netns", "pids", namespace).split(), f"end of the processes in {namespace}")
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not _inhabitants(namespace), f"end of the processes in {namespace}")
     run("ip", "netns", "delete", namespace)
+
+
+def _inhabitants(namespace: str) -> set[int]:
+    return {int(pid) for pid in run("ip", "netns", "pids", namespace).split()} - {os.getpid()}

@@ -73,7 +73,13 @@ def tell(say: Say, transfer_bytes: int = TRANSFER_BYTES) -> Result:
     """Run the whole story; `say` gets a line at every step. Raises SystemProblem when a step cannot be done at all."""
     result = Result()
     with Net("ovng-demo") as net:
-        _Story(net, say, result).run(transfer_bytes)
+        story = _Story(net, say, result)
+        try:
+            story.run(transfer_bytes)
+        except SystemProblem:
+            for line in story.last_words():
+                say(line)
+            raise
     say("everything is taken down" if result.clean_teardown else "something was left behind")
     return result
 
@@ -188,6 +194,16 @@ class _Story:
             f" {lost} packets missed) shows {'PLAINTEXT' if result.plaintext_seen_at_switch else 'no plaintext'};"
             f" one at the truck's TUN shows {'it' if result.plaintext_seen_at_tun else 'NONE'}"
         )
+
+    def last_words(self) -> list[str]:
+        """What the members logged last, to find out why the story did not come to its end."""
+        members = (self.switch, self.truck, self.laptop)
+        return [
+            f"{member.name} said: {line}"
+            for member in members
+            if member.process is not None
+            for line in member.process.output.splitlines()[-3:]
+        ]
 
     def _sessions(self) -> list[str]:
         return sorted(self.truck.sessions().values())

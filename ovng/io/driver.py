@@ -165,9 +165,7 @@ class Driver:
         self._guard(self._arm, now)
 
     def _arm(self, now: Now) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
+        """An alarm that comes before the deadline stays: put off at each event, it would never come in a flood."""
         if self._loop is None or self._ended is None or self._ended.done():
             return
         wanted = None
@@ -175,7 +173,12 @@ class Driver:
             wanted = self._deadline(now)
         finally:  # without a timer the service would sleep for ever
             delay = TICK if wanted is None else min(max(wanted - now.mono, MIN_DELAY), TICK)
-            self._timer = self._loop.call_later(delay, self._on_alarm)
+            at = self._loop.time() + delay
+            if self._timer is not None and at < self._timer.when():
+                self._timer.cancel()
+                self._timer = None
+            if self._timer is None:
+                self._timer = self._loop.call_at(at, self._on_alarm)
 
     def _on_alarm(self) -> None:
         self._timer = None

@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Interface, IPv6Interface
 
 from ovng.errors import SystemProblem
-from ovng.ids import Prefix
+from ovng.ids import IPAddress, Prefix
 from ovng.io import rtnetlink as rt
+from ovng.io.exitrules import EXIT_TABLE, ExitRules
 from ovng.io.netlink import ROUTE_PROTOCOL, address_of
 from ovng.io.rtnetlink import Message, Raw, RouteSocket
 
@@ -30,6 +31,7 @@ class Configurator:
         self.name = name
         with self._told("netlink cannot be used"):
             self._socket = RouteSocket()
+        self._rules = ExitRules(self._socket)
 
     def close(self) -> None:
         """Forget the socket; the configuration stays."""
@@ -118,7 +120,9 @@ class Configurator:
     # -- Routes
 
     def add_route(self, prefix: Prefix) -> None:
-        """Send `prefix` through the interface. Refused when another route to just this prefix is there."""
+        """Send `prefix` through the interface. Refused when another route to just this prefix is there.
+
+        A default route stands in a table of its own, which counts where `set_exit` says so."""
         try:
             with self._told(f"cannot have a route to {prefix}", prefix.version):
                 self._socket.change(rt.RTM_NEWROUTE, self._route(prefix), rt.F_CREATE | rt.F_EXCL)
@@ -146,6 +150,12 @@ class Configurator:
             self.remove_route(prefix)
         return [f"route to {prefix} through {self.name}" for prefix in removed]
 
+    def set_exit(self, versions: Collection[int], around: Collection[IPAddress]) -> None:
+        """Default routes of these IP versions count for all but the Switch's addresses and this machine's subnets."""
+        with self._told("cannot be kept out of the way to the Switch"):
+            if versions or not self._socket.dump_routes(_is_exit):  # else another tunnel uses the rules
+                self._rules.keep(versions, around)
+
     def connected(self) -> set[Prefix]:
         """Subnets of all other interfaces: no route of a peer may overlap one."""
         index = self.index()
@@ -168,7 +178,7 @@ class Configurator:
             rt.RTM_NEWROUTE,
             family=rt.FAMILIES[prefix.version],
             dst_len=prefix.prefixlen,
-            table=_MAIN_TABLE,
+            table=_MAIN_TABLE if prefix.prefixlen else EXIT_TABLE,
             proto=ROUTE_PROTOCOL,
             scope=_SCOPE_LINK if prefix.version == 4 else _SCOPE_UNIVERSE,
             type=_UNICAST,
@@ -208,6 +218,10 @@ class _Exists(SystemProblem):
 def _is_ours(raw: Raw) -> bool:
     family, _, _, _, _, protocol, _, _ = raw.body(rt.ROUTE)
     return protocol == ROUTE_PROTOCOL and family in rt.VERSIONS
+
+
+def _is_exit(raw: Raw) -> bool:
+    return _is_ours(raw) and raw.body(rt.ROUTE)[4] == EXIT_TABLE
 
 
 def _destination(entry: Message) -> Prefix:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-_GET_NEW = RTM_GETLINK - RTM_NEWLINK  # so far is the kind of an answer from that of its request, for all three
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
+_GET_NEW = RTM_GETLINK - RTM_NEWLINK  # so far is the kind of an answer from that of its request, for all of them
 LINK_KINDS, ADDRESS_KINDS, ROUTE_KINDS = (16, 17), (20, 21), (24, 25)
 
 F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
@@ -190,6 +191,7 @@ def split(data: bytes) -> Iterator[tuple[Raw, int, int]]:
 
 
 def _message_classes() -> dict[int, Any]:
+    from pyroute2.netlink.rtnl.fibmsg import fibmsg
     from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
     from pyroute2.netlink.rtnl.rtmsg import rtmsg
@@ -198,4 +200,5 @@ def _message_classes() -> dict[int, Any]:
         **dict.fromkeys((RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK), ifinfmsg),
         **dict.fromkeys((RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR), ifaddrmsg),
         **dict.fromkeys((RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE), rtmsg),
+        **dict.fromkeys((RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE), fibmsg),
     }

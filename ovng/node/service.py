@@ -101,6 +101,7 @@ class NodeService:
         self.counters: Counter[str] = Counter()
         self._source: Locator | None = None  # of the last datagram
         self._end_by: float | None = None  # monotonic
+        self._bye_at: float | None = None  # monotonic: when the Switch is told, at the latest
         self._left = False
         self._warn_at = 0.0  # boot
         self._offloads_at, self._offloads = 0.0, dict(self.path.stats()["offloads"])
@@ -235,6 +236,7 @@ class NodeService:
             self.client.deadline(now),
             self.watcher.deadline(),
             self.switch.deadline(),
+            self._bye_at,
             self._end_by,
         )
         return min((at for at in wanted if at is not None), default=None)
@@ -243,6 +245,7 @@ class NodeService:
 
     def _flush(self, now: Now) -> None:
         """Carry out what the machines decided, until nothing is left to do."""
+        self._take_leave(now)
         busy = True
         while busy:
             happened, told = self.sessions.events(), self.client.events()
@@ -372,7 +375,7 @@ class NodeService:
             log.warning("%s; routes are judged by what was connected before", error)
         self.overlay.policy_changed()
         plan = plan_routes(self.announced, self.me, self._policy())
-        failed = self.tunnel.set_routes(plan.prefixes)
+        failed = self.tunnel.set_routes(plan.prefixes, self.switch.ips)
         if plan != self.plan:
             for prefix, peer, reason in plan.refused:
                 log.info("route %s via %s refused: %s", prefix, peer, reason)
@@ -384,7 +387,13 @@ class NodeService:
         """Say goodbye to peers and Switch, and stop when they have answered, or after a second."""
         if self._end_by is None:
             self._end_by = now.mono + GOODBYE_SECONDS
+            self._bye_at = now.mono + GOODBYE_SECONDS / 2
             self.sessions.shutdown(now)
+
+    def _take_leave(self, now: Now) -> None:
+        """Peers first: the Switch passes their CLOSE on, and brings the answer, only while it knows where we are."""
+        if self._bye_at is not None and (now.mono >= self._bye_at or not self.sessions.busy):
+            self._bye_at = None
             self.client.leave(now)
 
     def _stop_when_done(self, now: Now) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ovng.config.profile import NodeProfile
 from ovng.errors import SystemProblem
-from ovng.ids import Prefix
+from ovng.ids import IPAddress, Prefix
 from ovng.io import sysctl
 from ovng.io.files import Journal, read_journal, remove_journal, write_journal
 from ovng.io.interface import Configurator
@@ -34,6 +34,7 @@ def clear_leftovers(name: str) -> list[str]:
                 undone += configurator.remove_leftovers()
                 configurator.delete()
                 undone.append(f"interface {journal.interface}")
+            configurator.set_exit((), ())
     for key, value in journal.sysctls.items():
         sysctl.write(key, value)
         undone.append(f"sysctl {key} back to {value}")
@@ -49,6 +50,7 @@ class Tunnel:
         for line in clear_leftovers(profile.name):
             log.info("removed what a killed run left: %s", line)
         self._sysctls: dict[str, str] = {}
+        self.routes: set[Prefix] = set()
         self._interface = profile.interface
         write_journal(profile.name, Journal(profile.interface))
         wanted = {key: getattr(profile.offloads, key) for key in ("vnet_hdr", "tso", "uso")}
@@ -65,16 +67,23 @@ class Tunnel:
         except BaseException:
             self.close()
             raise
-        self.routes: set[Prefix] = set()
 
     def connected(self) -> set[Prefix]:
         """Subnets of this machine's other interfaces."""
         return self._configurator.connected()
 
-    def set_routes(self, wanted: Iterable[Prefix]) -> dict[Prefix, str]:
-        """Make the kernel's routes into the tunnel be these. Returns those it would not set or remove, and why."""
+    def set_routes(self, wanted: Iterable[Prefix], around: Collection[IPAddress] = ()) -> dict[Prefix, str]:
+        """Make the kernel's routes into the tunnel be these; a default route leads around the Switch's addresses.
+
+        Returns those it would not set or remove, and why."""
         wanted, held = set(wanted), set(self.routes)
-        failed: dict[Prefix, str] = {}
+        exits, failed = _exits(wanted), dict[Prefix, str]()
+        try:
+            if exits:
+                self._configurator.set_exit({prefix.version for prefix in exits}, around)
+        except SystemProblem as error:
+            failed.update(dict.fromkeys(exits, str(error)))
+            wanted -= exits
         for prefix in held ^ wanted:
             try:
                 if prefix in wanted:
@@ -85,7 +94,15 @@ class Tunnel:
                 failed[prefix] = str(error)
             else:
                 self.routes ^= {prefix}
+        if _exits(held) and not _exits(self.routes):
+            self._leave_exit()
         return failed
+
+    def _leave_exit(self) -> None:
+        try:
+            self._configurator.set_exit((), ())
+        except SystemProblem as error:
+            log.warning("%s", error)
 
     def forwarding(self, served: Iterable[Prefix], enable: bool) -> list[str]:
         """What keeps this machine from forwarding to the prefixes it serves; with `enable` it is set right instead."""
@@ -108,11 +125,18 @@ class Tunnel:
 
     def close(self) -> None:
         """Remove interface, addresses and routes; put sysctls back."""
-        self._configurator.close()
         self.tun.close()
+        if _exits(self.routes):
+            self._leave_exit()
+        self._configurator.close()
         for key, value in self._sysctls.items():
             sysctl.write(key, value)
         remove_journal(self._name)
+
+
+def _exits(routes: Iterable[Prefix]) -> set[Prefix]:
+    """The default routes among them."""
+    return {prefix for prefix in routes if not prefix.prefixlen}
 
 
 def _on_lan(

@@ -229,12 +229,12 @@ class Attempt:
         else:
             self._env.counters["ping_dropped"] += 1
 
-    def take_crl(self, crl: Crl, now: Now) -> None:
-        """A CRL that the peer passes on; it may do so now and then."""
+    def take_crl(self, crl: Crl, now: Now) -> bool:
+        """A CRL that the peer passes on; it may do so now and then. True if it was news, and is held now."""
         if self._crls.take(now.mono):
-            self._env.take_crl(crl.der)
-        else:
-            self._env.counters["crl_too_often"] += 1
+            return self._env.take_crl(crl.der)
+        self._env.counters["crl_too_often"] += 1
+        return False
 
     def send_ready(self, terms: Terms) -> None:
         """Our READY: the initiator's goes by itself, the responder's owner calls this. Raises AttemptFailed."""

@@ -47,10 +47,11 @@ class Environment:
         """A random 64-bit number: attempt IDs, PING tokens."""
         return int.from_bytes(self.random(8), "big")
 
-    def take_crl(self, der: bytes) -> None:
-        """A proved peer passed on a CRL: put it to the proof, and tell if it is news."""
-        if self.trust.offer_crl(der):
-            self.crl_changed = True
-            self.emit(CrlChanged(self.trust.crl_number, der))
-        else:
+    def take_crl(self, der: bytes) -> bool:
+        """A proved peer passed on a CRL: put it to the proof, and tell if it is news. True if it is held now."""
+        if not self.trust.offer_crl(der):
             self.counters["crl_not_taken"] += 1
+            return False
+        self.crl_changed = True
+        self.emit(CrlChanged(self.trust.crl_number, der))
+        return True

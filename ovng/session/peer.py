@@ -322,7 +322,8 @@ class Peer:
             case Close():
                 self._closed(attempt, message, now)
             case Crl():
-                attempt.take_crl(message, now)
+                if attempt.take_crl(message, now) and self.session is not None:
+                    self.session.peer_crl = self._env.trust.crl_number
             case Ping():
                 attempt.answer_ping(message)
             case Pong():

@@ -5,50 +5,20 @@ Everything runs in the test's own process: a thread steps into a namespace, open
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
-import os
 import select
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
+from ovng.demo.net import Host, Net
 from ovng.ids import Locator, NodeID
 from ovng.io.datapath import Event, NodeDataPath
 from ovng.io.tun import Tun, open_tun
 
 AES, CHACHA = 1, 2
 PORT = 5140
-_CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def ip(*arguments: str) -> None:
-    """Run `ip`; its complaint is the exception's text."""
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
-
-
-@contextmanager
-def inside(namespace: str) -> Iterator[None]:
-    """This thread is in `namespace` meanwhile."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
-    try:
-        if _libc.setns(there, _CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-        try:
-            yield
-        finally:
-            if _libc.setns(home, _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns")
-    finally:
-        os.close(there)
-        os.close(home)
 
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
@@ -62,13 +32,13 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 class End:
     """One node of the pair: its namespace, TUN, socket and data path, and the events it has told."""
 
-    def __init__(self, letter: str, number: int, offloads: Mapping[str, bool], stack: ExitStack) -> None:
-        self.namespace = f"nodeloop-{letter}"
+    def __init__(self, host: Host, link: str, number: int, offloads: Mapping[str, bool], stack: ExitStack) -> None:
+        self.host, self.link = host, link
         self.id = NodeID(0x1111111111111111 * number)
         self.outer = f"192.0.2.{number}"
         self.inner = f"10.77.0.{number}"
         self.inner6 = f"fd77::{number}"
-        with inside(self.namespace):
+        with self.host.inside():
             self.tun: Tun = stack.enter_context(open_tun("ovng0", offloads))
             self.socket = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -91,10 +61,9 @@ class End:
             self.path.add_route(prefix, other.id)
         rekey(other, self, 1, cipher)
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the namespace; CalledProcessError when it fails."""
-        words = ["ip", "netns", "exec", self.namespace, *command]
-        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    def run(self, *command: str) -> str:
+        """Run a command on the host; SystemProblem when it fails."""
+        return self.host.run(*command)
 
     def events(self) -> list[Event]:
         """All events so far."""
@@ -103,7 +72,7 @@ class End:
 
     def open_socket(self, family: int, kind: int) -> socket.socket:
         """An application's socket in the namespace."""
-        with inside(self.namespace):
+        with self.host.inside():
             return socket.socket(family, kind)
 
     @property
@@ -127,29 +96,16 @@ def switch_over(sender: End, receiver: End, key_id: int, cipher: int = AES) -> N
     sender.path.install_send(receiver.id, key_id, cipher, *material(sender, key_id))
 
 
-def _delete_namespaces() -> None:
-    for letter in "ab":
-        if Path(f"/run/netns/nodeloop-{letter}").exists():
-            ip("netns", "del", f"nodeloop-{letter}")
-
-
 @contextmanager
 def pair(
     offloads: Mapping[str, bool] | None = None, cipher: int = AES, *, start: bool = True
 ) -> Iterator[tuple[End, End]]:
     """Two ends that talk. Namespaces, interfaces and threads are gone afterwards, whatever happened."""
-    _delete_namespaces()  # of a run that was killed
-    with ExitStack() as stack:
-        stack.callback(_delete_namespaces)
-        for letter in "ab":
-            ip("netns", "add", f"nodeloop-{letter}")
-            ip("-n", f"nodeloop-{letter}", "link", "set", "lo", "up")
-        ip("-n", "nodeloop-a", "link", "add", "v", "type", "veth", "peer", "name", "v", "netns", "nodeloop-b")
-        for number, letter in enumerate("ab", 1):
-            ip("-n", f"nodeloop-{letter}", "addr", "add", f"192.0.2.{number}/24", "dev", "v")
-            ip("-n", f"nodeloop-{letter}", "link", "set", "v", "up")
-        a = End("a", 1, offloads or {}, stack)
-        b = End("b", 2, offloads or {}, stack)
+    with Net("ovng-pair") as net, ExitStack() as stack:
+        hosts = [net.host(name) for name in "ab"]
+        net.join(hosts[0], hosts[1], ["192.0.2.1/24"], ["192.0.2.2/24"])
+        a = End(hosts[0], "b", 1, offloads or {}, stack)
+        b = End(hosts[1], "a", 2, offloads or {}, stack)
         a.join(b, cipher)
         b.join(a, cipher)
         switch_over(a, b, 1, cipher)

@@ -29,6 +29,7 @@ from ovng.clock import now
 from ovng.demo.deployment import Member, Network, Status
 from ovng.demo.net import Host, Net, Process, wait_until
 from ovng.errors import SystemProblem
+from ovng.ids import Locator
 
 PORT = 5140
 SWITCH = {4: f"192.0.2.1:{PORT}", 6: f"[2001:db8::1]:{PORT}"}
@@ -74,6 +75,12 @@ class Rig:
     def table(self) -> dict[str, dict[str, Any]]:
         """The Switch's table: node ID → what it says of it."""
         return {entry["id"]: entry for entry in self.switch.status()["nodes"]}
+
+    def locator(self, node: Member) -> Locator:
+        """Where the Switch reaches a node that is attached and not moving."""
+        (locator,) = self.table()[node.id]["locators"]
+        host, _, port = locator.rpartition(":")
+        return Locator.of(host.strip("[]"), int(port))
 
     def counter(self, name: str) -> int:
         """One of the Switch's counters."""
@@ -281,6 +288,14 @@ class Stream:
     def count(self) -> int:
         """Arrived so far."""
         return len(self.arrivals)
+
+    def later(self, since: float) -> int:
+        """How many came after an instant."""
+        return sum(1 for at in list(self.arrivals.values()) if at > since)
+
+    def first(self, since: float) -> float:
+        """When the first one after an instant came."""
+        return min(at for at in list(self.arrivals.values()) if at > since)
 
     def lost(self) -> int:
         """Sent and not arrived; of a stream that has stopped."""

@@ -20,7 +20,7 @@ from ovng.config.profile import NodeProfile
 from ovng.demo.net import Host
 from ovng.errors import Malformed
 from ovng.ids import Locator, NodeID
-from ovng.io.credentials import memfd_path, read_profile
+from ovng.io.credentials import memfd_path, read_profile, trust_of
 from ovng.limits import HEADER_SIZE
 from ovng.pki.trust import Trust
 from ovng.session import events
@@ -31,15 +31,18 @@ from ovng.wire.inner import Attach, AttachMode
 BATCH = 512
 
 
-def trust_from(profile: Path, ca: Path | None = None) -> Trust:
-    """The papers in a profile; with those of `ca` as what it trusts itself, so that it gets to show them."""
+def trust_from(profile: Path) -> Trust:
+    """The papers in a node's profile."""
     found = read_profile(profile)
     assert isinstance(found, NodeProfile)
-    held = found.credentials
-    if ca is None:
-        return Trust(found.network, held.ca, held.certificate, held.key, memfd_path)
-    trust = Trust(found.network, held.ca, held.certificate, held.key, memfd_path)
-    return Impostor(trust, held.certificate + held.key, ca.read_bytes())
+    return trust_of(found)
+
+
+def impostor_from(profile: Path, ca: Path, *, silent: bool = False) -> Trust:
+    """Shows the papers in a profile, none when `silent`, to members of the network whose CA's certificate is `ca`."""
+    credentials = read_profile(profile).credentials
+    papers = b"" if silent else credentials.certificate + credentials.key
+    return Impostor(trust_from(profile), papers, ca.read_bytes())
 
 
 class Impostor(Trust):
@@ -61,11 +64,6 @@ class Impostor(Trust):
             with memfd_path(self._shown) as path:
                 context.load_cert_chain(path)
         return context
-
-
-def without_papers(profile: Path, ca: Path) -> Trust:
-    """Somebody who shows no certificate at all."""
-    return Impostor(trust_from(profile), b"", ca.read_bytes())
 
 
 class Stranger:

@@ -131,7 +131,7 @@ def test_the_switch_drops_and_counts(rig: Rig) -> None:
 
 def test_the_switch_drops_what_comes_from_the_right_place(rig: Rig) -> None:
     """An attacker on alice's network writes her address as the source."""
-    ids, place = Ids(rig), locator_of(rig, rig.alice)
+    ids, place = Ids(rig), rig.locator(rig.alice)
     cases = {
         "PRIVATE forged": ("private_forged", ids.datagram(PacketType.PRIVATE, ids.alice, ids.switch, bytes(60))),
         "REPORT forged": ("report_tag", ids.report(ReportKind.BYE)),
@@ -153,7 +153,7 @@ def test_the_switch_drops_what_comes_from_the_right_place(rig: Rig) -> None:
 
 def test_a_node_drops_and_counts(rig: Rig) -> None:
     """Somebody on the way writes the Switch's address as the source; one real packet of bob's is the model."""
-    ids, place = Ids(rig), locator_of(rig, rig.alice)
+    ids, place = Ids(rig), rig.locator(rig.alice)
     capture = Capture(rig.switch.host, "alice", filter=f"udp src port {PORT}")
     ping(rig.alice, rig.bob.addresses[0], count=3)
     assert capture.stop() == 0
@@ -336,9 +336,3 @@ def copy(profile: Path, folder: Path) -> Path:
 
 def counters(node: Member) -> Counter[str]:
     return Counter(node.status()["counters"])
-
-
-def locator_of(rig: Rig, node: Member) -> Locator:
-    """Where the Switch reaches it."""
-    host, _, port = rig.table()[node.id]["locators"][0].rpartition(":")
-    return Locator.of(host, int(port))

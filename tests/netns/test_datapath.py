@@ -7,7 +7,6 @@ import os
 import select
 import socket
 import struct
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from ovng._fast import frame
 from ovng.errors import SystemProblem
 from ovng.ids import NodeID
 from ovng.io.tun import open_tun
-from tests.netns.pair import AES, CHACHA, PORT, End, inside, ip, pair, rekey, switch_over, until
+from tests.netns.pair import AES, CHACHA, PORT, End, pair, rekey, switch_over, until
 from tests.unit.packets import icmp_echo
 
 pytestmark = [
@@ -162,9 +161,9 @@ def test_rekey_under_load_loses_nothing() -> None:
 
 def test_strangers_on_the_wire_change_nothing() -> None:
     """Replays of a capture, forgeries and rubbish by the thousand while a transfer runs."""
-    with pair() as (a, b), inside(a.namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+    with pair() as (a, b), a.host.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as tap:
-            tap.bind(("v", 3))
+            tap.bind((a.link, 3))
             tap.settimeout(SECONDS)
             a.run("ping", "-c", "5", "-i", "0.01", "-W", "5", b.inner)
             captured: list[bytes] = []
@@ -207,7 +206,7 @@ def test_datagrams_above_the_outer_mtu_are_fragmented() -> None:
     """GSO of such is refused by the kernel: sent singly, and given up on this path when it keeps happening."""
     with pair() as (a, b):
         for end in (a, b):
-            ip("-n", end.namespace, "link", "set", "v", "mtu", "1300")
+            end.host.ip("link", "set", "dev", end.link, "mtu", "1300")
         transfer(a, b, 10_000_000)
         assert not a.path.stats()["offloads"]["gso"]
         assert not set(a.drops) - {"local_noise"}
@@ -251,13 +250,12 @@ def test_nothing_is_left() -> None:
         transfer(a, b, 1_000_000)
         a.path.stop()
         a.tun.close()
-        links = subprocess.run(["ip", "-n", a.namespace, "link"], capture_output=True, text=True, check=True)
-        assert "ovng0" not in links.stdout
+        assert "ovng0" not in a.host.devices()
     assert left() == before
 
 
 def test_tun_problems_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pair(start=False) as (a, _), inside(a.namespace):
+    with pair(start=False) as (a, _), a.host.inside():
         with pytest.raises(SystemProblem, match="ovng0 exists already"):
             open_tun("ovng0")
         with pytest.raises(SystemProblem, match="lo exists already"):
@@ -272,7 +270,7 @@ def test_tun_problems_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_ids_are_whole() -> None:
     """All 64 bits of an ID count: a peer whose ID differs in one bit is a stranger."""
-    with pair() as (a, b), inside(a.namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+    with pair() as (a, b), a.host.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         near = NodeID(a.id ^ 1 << 63)
         stranger.sendto(frame.build(1, 1, 0, b.id, near, 1) + bytes(60), (b.outer, PORT))
         until(lambda: b.drops.get("no_session") == 1)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import ipaddress
 import itertools
-import os
 import selectors
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ from ipaddress import ip_interface, ip_network
 import pytest
 
 from ovng import clock
+from ovng.demo.net import Net
 from ovng.errors import SystemProblem
 from ovng.io import rtnetlink
 from ovng.io.interface import Configurator
@@ -23,10 +22,7 @@ from ovng.roaming.decision import decide
 from ovng.roaming.delta import Delta, compare
 from ovng.roaming.snapshot import LinkSnapshot, Way
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-]
+pytestmark = pytest.mark.root
 
 SWITCH = ipaddress.ip_address("203.0.113.9")
 SWITCH6 = ipaddress.ip_address("2001:db8:f::9")
@@ -43,26 +39,9 @@ def run(line: str) -> str:
 
 @pytest.fixture(autouse=True)
 def namespace() -> Iterator[None]:
-    """Move this thread, and what it starts, into a new namespace, and back."""
-    name, libc = f"system-{os.getpid()}", ctypes.CDLL(None, use_errno=True)
-
-    def enter(path: str) -> None:
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            assert libc.setns(fd, 0) == 0, os.strerror(ctypes.get_errno())
-        finally:
-            os.close(fd)
-
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    ip("netns", "add", name)
-    try:
-        enter(f"/run/netns/{name}")
-        run("link set lo up")
+    """Move this thread, and what it starts, onto a new host, and back."""
+    with Net("ovng-netlink") as net, net.host("here").inside():
         yield
-    finally:
-        enter(f"/proc/self/fd/{home}")
-        os.close(home)
-        ip("netns", "del", name)
 
 
 def uplink(name: str, *addresses: str) -> None:
@@ -160,7 +139,8 @@ class TestWatcher:
         run("link add wlan type veth peer name far")
         run("link set wlan up")
         run("link set far up")
-        subprocess.run(["sysctl", "-qw", "net.ipv6.conf.wlan.dad_transmits=200"], check=True)
+        for setting in ("accept_dad=1", "dad_transmits=200"):
+            subprocess.run(["sysctl", "-qw", f"net.ipv6.conf.wlan.{setting}"], check=True)
         run("-6 address add 2001:db8::5/64 dev wlan")
         run("-6 route add default via 2001:db8::1 dev wlan")
         assert "tentative" in run("-6 address show dev wlan")

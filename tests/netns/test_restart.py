@@ -34,7 +34,7 @@ def test_the_switch_is_killed_and_started_again(rig: Rig) -> None:
         count = there.count
         started = now().mono
         rig.switch.start()
-        wait_until(lambda: later(there, started) > 20 and later(back, started) > 20, "traffic both ways after it", 30)
+        wait_until(lambda: there.later(started) > 20 and back.later(started) > 20, "traffic both ways after it", 30)
         after = [node.status() for node in rig.nodes]
         granted = rig.counter("attach_granted")
         assert there.count > count
@@ -44,7 +44,7 @@ def test_the_switch_is_killed_and_started_again(rig: Rig) -> None:
         assert old["switch"]["boot"] != new["switch"]["boot"]
     assert granted == 0, "the Switch attached somebody by TLS"
     gap = max(there.longest_silence(started), back.longest_silence(started))
-    say(f"kill -9 of the Switch and restart: traffic was back {first(there, started) - started:.2f} s after the start")
+    say(f"kill -9 of the Switch and restart: traffic was back {there.first(started) - started:.2f} s after the start")
     say(f"command, silence {gap:.2f} s, no TLS")
 
 
@@ -58,8 +58,8 @@ def test_a_killed_node_talks_again_when_only_its_peer_sends(rig: Rig) -> None:
             rig.bob.kill()
             started = now().mono
             rig.bob.start()
-            wait_until(lambda: later(stream, started) > 20, "the peer's packets")  # noqa: B023
-            times.append(first(stream, started) - started)
+            wait_until(lambda: stream.later(started) > 20, "the peer's packets")  # noqa: B023
+            times.append(stream.first(started) - started)
         assert rig.bob.sessions() == {rig.alice.id: rig.alice.sessions()[rig.bob.id]}
     say(f"a killed node hears its peer {', '.join(f'{seconds:.2f}' for seconds in times)} s after its start command")
     assert min(times) < 2.0
@@ -197,16 +197,6 @@ def sessions(status: dict[str, object]) -> list[tuple[str, str, int]]:
     peers = status["peers"]
     assert isinstance(peers, list)
     return sorted((peer["id"], peer["session"], peer["generation"]) for peer in peers)
-
-
-def later(stream: Stream, since: float) -> int:
-    """Datagrams that came after an instant."""
-    return sum(1 for at in list(stream.arrivals.values()) if at > since)
-
-
-def first(stream: Stream, since: float) -> float:
-    """When the first datagram after an instant came."""
-    return min(at for at in list(stream.arrivals.values()) if at > since)
 
 
 def forwarding(host: Host) -> str:

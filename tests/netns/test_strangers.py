@@ -22,7 +22,7 @@ from ovng.pki.trust import Trust
 from ovng.session import events
 from ovng.wire.header import Header, PacketType
 from tests.netns.rig import PORT, Rig, Stream, conversation, deployed, ping, rss, say
-from tests.netns.stranger import Flood, Forger, Stranger, trust_from, without_papers
+from tests.netns.stranger import Flood, Forger, Stranger, impostor_from, trust_from
 
 pytestmark = pytest.mark.root
 
@@ -59,9 +59,9 @@ def papers(rig: Rig) -> dict[str, Callable[[], Trust]]:
     run("env", "-C", str(elsewhere / "acme"), f"PYTHONPATH={SOURCE}", *COMMAND, "ca", "issue", "bob", "-o", "bob.ovng")
     ours, theirs = rig.network.folder / "carol.ovng", elsewhere / "acme" / "bob.ovng"
     return {
-        "no certificate": lambda: without_papers(ours, ca),
-        "another CA's certificate": lambda: trust_from(theirs, ca),
-        "another node's certificate": lambda: trust_from(ours, ca),
+        "no certificate": lambda: impostor_from(ours, ca, silent=True),
+        "another CA's certificate": lambda: impostor_from(theirs, ca),
+        "another node's certificate": lambda: impostor_from(ours, ca),
     }
 
 
@@ -136,7 +136,7 @@ def flood(rig: Rig, stranger: Host, count: int) -> None:
     """Half rubbish, half good headers with known IDs, from wrong and right sources, at a rate the machine can carry."""
     rig.meet()
     members = (rig.switch, *rig.nodes)
-    locators = {node.name: locator_of(rig, node) for node in rig.nodes}
+    locators = {node.name: rig.locator(node) for node in rig.nodes}
     with ExitStack() as stack:
         wrong = stack.enter_context(closing(Flood(stranger, SWITCH)))
         right = stack.enter_context(closing(Forger(rig.alice.host)))
@@ -274,12 +274,6 @@ def resident(member: Member) -> int:
     """Its resident memory in bytes."""
     assert member.process is not None
     return rss(member.process)
-
-
-def locator_of(rig: Rig, node: Member) -> Locator:
-    """Where the Switch reaches it."""
-    host, _, port = rig.table()[node.id]["locators"][0].rpartition(":")
-    return Locator.of(host, int(port))
 
 
 def datagrams(rig: Rig, rng: random.Random) -> Iterator[bytes]:

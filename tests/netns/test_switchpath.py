@@ -2,59 +2,43 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
+from ovng.demo.net import Host, Net
 from ovng.ids import Locator
-from tests.netns.pair import inside, ip
 from tests.switch_fixture import CONTROL, FakeNode, World, header
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")]
+pytestmark = pytest.mark.root
 
 A, B = 0xA << 60, 0xB << 60
-NAME_A, NAME_B, NAME_S = "switchloop-a", "switchloop-b", "switchloop-s"
-
-
-def in_namespace(name: str, *command: str) -> None:
-    subprocess.run(["ip", "netns", "exec", name, *command], check=True, capture_output=True)
 
 
 @pytest.fixture
-def links() -> Iterator[None]:
+def net() -> Iterator[Net]:
     """A has 10.1.0.2 and fd01::2, B has 10.2.0.2 and fd02::2; the Switch's ends have .1."""
-    with ExitStack() as stack:
-        for name in (NAME_A, NAME_B, NAME_S):
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)  # of a killed run
-            ip("netns", "add", name)
-            stack.callback(ip, "netns", "del", name)
-            ip("-n", name, "link", "set", "lo", "up")
-        for number, name in ((1, NAME_A), (2, NAME_B)):
-            port = f"veth-{name[-1]}"
-            ip("link", "add", port, "netns", NAME_S, "type", "veth", "peer", "name", "eth0", "netns", name)
-            for where, device, host in ((NAME_S, port, 1), (name, "eth0", 2)):
-                ip("-n", where, "addr", "add", f"10.{number}.0.{host}/24", "dev", device)
-                ip("-n", where, "addr", "add", f"fd0{number}::{host}/64", "dev", device, "nodad")
-                ip("-n", where, "link", "set", device, "up")
-        yield
+    with Net("ovng-links") as made:
+        s, a, b = map(made.host, ("s", "a", "b"))
+        made.join(s, a, ["10.1.0.1/24", "fd01::1/64"], ["10.1.0.2/24", "fd01::2/64"])
+        made.join(s, b, ["10.2.0.1/24", "fd02::1/64"], ["10.2.0.2/24", "fd02::2/64"])
+        yield made
 
 
 class Network:
     """A Switch in S and a node on each link."""
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, net: Net) -> None:
         self.version = version
-        with inside(NAME_S):
+        self.at_s, self.at_a, self.at_b = net.hosts
+        with self.at_s.inside():
             self.world = World()
-        self.a, self.b = self.node(A, NAME_A, 1), self.node(B, NAME_B, 2)
+        self.a, self.b = self.node(A, self.at_a, 1), self.node(B, self.at_b, 2)
         self.world.path.start()
 
-    def node(self, id: int, namespace: str, link: int, *, host: int = 2, attached: bool = True) -> FakeNode:
+    def node(self, id: int, at: Host, link: int, *, host: int = 2, attached: bool = True) -> FakeNode:
         pattern = "10.{}.0.{}" if self.version == 4 else "fd0{}::{}"
-        with inside(namespace):
+        with at.inside():
             node = FakeNode(id, pattern.format(link, host), (pattern.format(link, 1), self.world.port))
         self.world.nodes.append(node)
         if attached:
@@ -64,8 +48,8 @@ class Network:
 
 
 @pytest.fixture(params=[4, 6], ids=["v4", "v6"])
-def network(request: pytest.FixtureRequest, links: None) -> Iterator[Network]:
-    made = Network(request.param)
+def network(request: pytest.FixtureRequest, net: Net) -> Iterator[Network]:
+    made = Network(request.param, net)
     yield made
     made.world.close()
 
@@ -88,7 +72,7 @@ def test_trains_cross_whole_in_both_directions(network: Network) -> None:
 
 def test_a_smaller_link_gets_datagrams_one_by_one(network: Network) -> None:
     """Segments above the path's MTU cannot be segmented by the kernel; the outer IP layer fragments each."""
-    ip("-n", NAME_S, "link", "set", "veth-b", "mtu", "1280")
+    network.at_s.ip("link", "set", "dev", "b", "mtu", "1280")
     sent = train(45, 1400)
     network.a.send_train(sent)
     assert network.b.receive(45) == sent
@@ -104,8 +88,8 @@ def test_a_move_is_forwarded_in_grace_and_told(network: Network) -> None:
     world = network.world
     world.table.set_credit(A, 3000, 0)
     address = "10.1.0.9/24" if network.version == 4 else "fd01::9/64"
-    ip("-n", NAME_A, "addr", "add", address, "dev", "eth0", *(["nodad"] if network.version == 6 else []))
-    moved = network.node(A, NAME_A, 1, host=9, attached=False)
+    network.at_a.add_address("s", address)
+    moved = network.node(A, network.at_a, 1, host=9, attached=False)
     sent = train(3, 1000)
     moved.send_train(sent)
     assert network.b.receive(3) == sent
@@ -125,9 +109,8 @@ def test_what_one_destination_costs_does_not_touch_another(network: Network) -> 
     for id, address in ((c, "192.0.2.1"), (d, "10.2.0.77")):
         world.table.put(id, b"")
         world.table.set_locators(id, [Locator.of(address, 9).packed(), None, None, None], 0, -1, 0)
-    rule = "add table inet switchloop; add chain inet switchloop out { type filter hook output priority 0; }; "
-    rule += "add rule inet switchloop out ip daddr 10.2.0.77 drop"
-    in_namespace(NAME_S, "nft", rule)
+    rule = "table inet wall { chain out { type filter hook output priority 0; ip daddr 10.2.0.77 drop; }; }"
+    network.at_s.nft(rule)
     network.a.send_train([datagram for to in (c, d, B) for datagram in train(5, 200, to)])
     assert network.b.receive(5) == train(5, 200)
     world.wait_count("send_unreachable", 5)
@@ -138,12 +121,12 @@ def test_what_one_destination_costs_does_not_touch_another(network: Network) -> 
 def test_the_loop_survives_its_links(network: Network) -> None:
     """A link that goes down and comes back, with traffic meanwhile."""
     world = network.world
-    ip("-n", NAME_S, "link", "set", "veth-b", "down")
+    network.at_s.ip("link", "set", "dev", "b", "down")
     network.a.send_train(train(5, 200))
     world.wait_count("send_unreachable", 5)
-    ip("-n", NAME_S, "link", "set", "veth-b", "up")
+    network.at_s.ip("link", "set", "dev", "b", "up")
     if network.version == 6:  # a link that goes down loses its IPv6 addresses
-        ip("-n", NAME_S, "addr", "add", "fd02::1/64", "dev", "veth-b", "nodad")
+        network.at_s.add_address("b", "fd02::1/64")
     sent = train(5, 200)
     network.a.send_train(sent)
     assert network.b.receive(5) == sent
@@ -152,8 +135,7 @@ def test_the_loop_survives_its_links(network: Network) -> None:
 def test_answers_leave_from_the_address_that_was_asked(network: Network) -> None:
     """S has two addresses on A's link and a wildcard socket: without care the kernel would take the first."""
     second = "10.1.0.7" if network.version == 4 else "fd01::7"
-    options = ["nodad"] if network.version == 6 else []
-    ip("-n", NAME_S, "addr", "add", f"{second}/{24 if network.version == 4 else 64}", "dev", "veth-a", *options)
+    network.at_s.add_address("a", f"{second}/{24 if network.version == 4 else 64}")
     asked = network.a.to
     for address in (second, asked[0], second):
         network.a.to = (address, asked[1])

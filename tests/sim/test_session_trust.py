@@ -8,8 +8,9 @@ import pytest
 
 from ovng.ids import NodeID
 from ovng.pki.trust import ALPN, Trust
+from ovng.session.attempt import Attempt
 from ovng.session.events import Attached, ConnectFailed, CrlChanged, InstallReceive, InstallSend, SessionUp
-from ovng.wire.inner import Attach
+from ovng.wire.inner import Attach, Crl, Inner
 from tests.pki_fixture import WALL, Member
 from tests.pki_fixture import Network as Ca
 from tests.sim.harness import Host, World, connected, talk
@@ -191,6 +192,24 @@ def test_newer_crl_is_passed_on_in_a_new_handshake() -> None:
     assert two.manager.counters["certificate_revoked"] == 1
     (failed,) = [event for event in bad.events if isinstance(event, ConnectFailed)]
     assert failed.reason == "refused_by_peer" and "revoked" in failed.detail
+
+
+def test_a_crl_does_not_go_back_to_where_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    ca = Ca()
+    _, one, two, bad = three(ca)
+    sent: list[tuple[NodeID, NodeID]] = []
+    true_send = Attempt.send
+
+    def send(attempt: Attempt, message: Inner) -> None:
+        if isinstance(message, Crl):
+            sent.append((attempt._env.me, attempt.peer))
+        true_send(attempt, message)
+
+    monkeypatch.setattr(Attempt, "send", send)
+    crl_to(ca, one, bad.member)
+    one.world.run(5)
+    assert two.member.trust.crl_number == one.member.trust.crl_number
+    assert (one.id, two.id) in sent and (two.id, one.id) not in sent
 
 
 def test_a_large_crl_passes_over_loss() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ovng.forwarding import registrar
+from ovng.forwarding import registrar, silence
 from ovng.session.events import Attached
+from tests.sim import world_switch
 from tests.sim.network import CALM, Weather
 from tests.sim.test_world_moves import at_switch, one_session, sessions, talking
 from tests.sim.world import World, each_way
@@ -16,8 +17,10 @@ HOUR, DAY = 3_600.0, 86_400.0
 
 @pytest.fixture
 def rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The idle Switch looks after its table every ten seconds instead of every second: a day has 86,400 of them."""
-    monkeypatch.setattr(registrar, "_TICK", 10.0)
+    """Idle machines look after things once a minute instead of every second: a day has 86,400 of them."""
+    monkeypatch.setattr(silence, "_POLL", 60.0)
+    monkeypatch.setattr(registrar, "_TICK", 60.0)
+    monkeypatch.setattr(world_switch, "SNAPSHOT_INTERVAL", 60.0)
 
 
 def skewed(one: float, other: float, switch: float) -> World:

@@ -99,6 +99,19 @@ def test_a_node_that_attaches_later_is_found() -> None:
     assert world.talk(one, late, 2.0) < 1.0
 
 
+def test_a_peer_that_left_and_came_back() -> None:
+    """Whoever asks for it again is answered from memory: nobody has told of any change."""
+    for seed in range(4):
+        world, one, other = two(seed)
+        world.talk(one, other)
+        other.node.leave(world.now_of(other.node))
+        world.run(10.0)
+        world.start(other)
+        world.run(5.0)
+        packet = world.send(one, other)
+        assert world.run(1.0, lambda: packet.arrived is not None)  # noqa: B023
+
+
 def test_a_peer_that_is_attached_and_silent() -> None:
     world, one, other = two()
     world.run(2)

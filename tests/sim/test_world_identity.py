@@ -5,7 +5,7 @@ from __future__ import annotations
 from ovng.session.events import SessionDown
 from tests.pki_fixture import Member
 from tests.sim.network import CALM, Weather
-from tests.sim.test_world_moves import STEADY, talking
+from tests.sim.test_world_moves import talking
 from tests.sim.world import Place, World, each_way
 
 
@@ -95,15 +95,35 @@ def test_a_restart_supersedes_nobody_else() -> None:
 
 
 def test_leaving_is_told() -> None:
-    """SIGTERM: the session ends at the other end, and the Switch sends nothing more."""
-    world, one, other = talking(weather=STEADY)  # in order: behind the BYE, the Switch would not pass the CLOSE on
+    """SIGTERM: the session ends at the other end, and the Switch sends nothing more; nobody waits for a timer."""
+    for seed in range(4):
+        world, one, other = talking(seed)
+        one.node.leave(world.now_of(one.node))
+        assert world.run(0.3, lambda: one.node.ended == "left")  # noqa: B023
+        assert downs(other, one) == ["peer_shutdown"]
+        state = world.switch.table.locators(one.node.id)
+        assert state is not None and state[1] == -1
+        world.start(one)
+        world.talk(one, other)
+
+
+def test_leaving_is_told_over_loss() -> None:
+    """CLOSE is repeated as long as the Switch still knows where the node is."""
+    told = 0
+    for seed in range(12):
+        world, one, other = talking(seed, each_way(0.2))
+        one.node.leave(world.now_of(one.node))
+        assert world.run(1.1, lambda: one.node.ended == "left")  # noqa: B023
+        world.run(0.1)
+        told += downs(other, one) == ["peer_shutdown"]
+    assert told >= 10
+
+
+def test_leaving_while_nobody_answers() -> None:
+    world, one, _ = talking()
+    one.link.cut = True
     one.node.leave(world.now_of(one.node))
-    world.run(1.0)
-    assert downs(other, one) == ["peer_shutdown"]
-    state = world.switch.table.locators(one.node.id)
-    assert state is not None and state[1] == -1
-    world.start(one)
-    world.talk(one, other)
+    assert world.run(1.1, lambda: one.node.ended == "left")
 
 
 # -- Revocation

@@ -54,12 +54,14 @@ def test_both_ends_at_once() -> None:
 
 
 def test_old_keys_end() -> None:
-    world, one, other = talking(options=QUICK)
-    world.traffic(one, other, 30.0, 0.5)
-    world.run(70.0)
-    for place in (one, other):
-        (peer,) = place.node.path.peers.values()
-        assert len(peer.receive) <= 1
+    """60 s after the new ones are known to be in use at both ends."""
+    world, one, other = talking()
+    one.node.sessions.rekey_all(world.now_of(one.node))
+    one.node.flush(world.now_of(one.node))
+    world.run(50.0)
+    assert [len(peer.receive) for place in (one, other) for peer in place.node.path.peers.values()] == [2, 2]
+    world.run(12.0)
+    assert [len(peer.receive) for place in (one, other) for peer in place.node.path.peers.values()] == [1, 1]
 
 
 def test_link_cut_during_a_rekey() -> None:

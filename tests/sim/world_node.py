@@ -27,6 +27,8 @@ from tests.sim.world_path import MemoryAead, MemoryPath
 NETWORK_PREFIXES: tuple[Prefix, ...] = (ipaddress.ip_network("10.77.0.0/16"), ipaddress.ip_network("fd77::/64"))
 ACCEPTED: tuple[Prefix, ...] = (ipaddress.ip_network("192.168.0.0/16"), ipaddress.ip_network("fc00::/7"))
 
+GOODBYE_SECONDS = 1.0  # as in `node/service`, which needs the fast path to be imported
+
 
 @dataclass(frozen=True)
 class Options:
@@ -71,6 +73,9 @@ class Node:
         self.plan = RoutePlan((), ())
         self.counters: Counter[str] = Counter()
         self.alive, self.ended = True, None
+        self._end_by: float | None = None
+        self._bye_at: float | None = None
+        self._left = False
         self.client.start(now)
         self.flush(now)
 
@@ -103,11 +108,10 @@ class Node:
         self.flush(now)
 
     def leave(self, now: Now) -> None:
-        """SIGTERM: say goodbye once and be gone."""
+        """SIGTERM: say goodbye to peers, then to the Switch, and end when they have answered, or after a second."""
+        self._end_by, self._bye_at = now.mono + GOODBYE_SECONDS, now.mono + GOODBYE_SECONDS / 2
         self.sessions.shutdown(now)
-        self.client.leave(now)
         self.flush(now)
-        self.alive = False
 
     def handle_timer(self, now: Now) -> None:
         self.sessions.handle_timer(now)
@@ -115,7 +119,7 @@ class Node:
         self.flush(now)
 
     def deadline(self, now: Now) -> float | None:
-        times = (self.sessions.deadline(now), self.client.deadline(now))
+        times = (self.sessions.deadline(now), self.client.deadline(now), self._bye_at, self._end_by)
         return min((time for time in times if time is not None), default=None)
 
     def flush(self, now: Now) -> None:
@@ -124,6 +128,9 @@ class Node:
             seen, self.path.events = self.path.events, []
             for told in seen:
                 self._on_path(told, now)
+            if self._bye_at is not None and (now.mono >= self._bye_at or not self.sessions.busy):
+                self._bye_at = None
+                self.client.leave(now)
             happened = self.sessions.events()
             for event in happened:
                 self.log.append(event)
@@ -138,6 +145,8 @@ class Node:
             self._transmit(datagram)
         for datagram in self.client.datagrams():
             self._transmit(datagram)
+        if self._end_by is not None and (now.mono >= self._end_by or (self._left and not self.sessions.busy)):
+            self.alive, self.ended = False, "left"
 
     # -- What follows
 
@@ -209,6 +218,7 @@ class Node:
                 self.overlay.on_resolved(event.address, event.nodes, now)
             case attachment.RoutesChanged():
                 announced = [(route.node, route.prefix) for route in event.routes]
+                self.overlay.policy_changed()
                 self.plan = plan_routes(announced, self.id, self._policy())
             case attachment.CrlArrived():
                 if self.trust.offer_crl(event.der):
@@ -219,7 +229,7 @@ class Node:
             case attachment.Revoked():
                 self._end("revoked", now)
             case attachment.Left():
-                self.ended = "left"
+                self._left = True
             case _:
                 pass
 

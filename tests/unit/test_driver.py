@@ -92,6 +92,15 @@ def test_a_deadline_in_the_past_does_not_spin(machine: Machine) -> None:
     assert 2 <= len(calls) <= 150  # at least a millisecond between two
 
 
+def test_readers_that_never_rest_do_not_hold_up_the_timer(machine: Machine, pipe: tuple[int, int]) -> None:
+    """A flood: there is always something to read when a timer is due."""
+    machine.driver.add_reader(pipe[0], lambda now: None)
+    os.write(pipe[1], b"x")
+    machine.due = clock.now().mono + 0.05
+    machine.run()
+    assert machine.seen[-2:] == ["timer", "flush"]
+
+
 def test_readers_may_come_and_go_while_it_runs(machine: Machine, pipe: tuple[int, int]) -> None:
     def second(now: Now) -> None:
         machine.seen.append("second")
