@@ -575,12 +575,12 @@ def test_one_source_has_a_bounded_share_of_a_full_batch() -> None:
 
 
 def test_stop_is_prompt_and_may_be_said_twice() -> None:
+    before = set(threading.enumerate())
     w = World(workers=2)
     w.path.start()
-    names = {thread.name for thread in threading.enumerate()}
-    assert {"forward-0", "forward-1"} <= names
+    assert {thread.name for thread in set(threading.enumerate()) - before} == {"forward-0", "forward-1"}
     w.path.stop()
-    assert not {thread.name for thread in threading.enumerate()} & {"forward-0", "forward-1"}
+    assert set(threading.enumerate()) <= before
     w.path.stop()
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as again:
         again.bind(("::", w.port))
