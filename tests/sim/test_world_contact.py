@@ -21,7 +21,7 @@ def two(seed: int = 1, weather: Weather = CALM) -> tuple[World, Place, Place]:
 
 def test_the_first_packet_arrives_itself() -> None:
     """It waits for attachment, resolution and handshake, and is not lost by any of them."""
-    for seed in range(5):
+    for seed in range(3):
         world, one, other = two(seed)
         world.send(one, other)
         assert world.run(1.5, lambda: world.arrived(1))  # noqa: B023
@@ -34,7 +34,7 @@ def test_the_first_packet_arrives_itself() -> None:
 @pytest.mark.parametrize(("loss", "median"), [(0.0, 1.0), (0.1, 2.0), (0.3, 6.0)], ids=["0 %", "10 %", "30 %"])
 def test_loss(loss: float, median: float) -> None:
     times = []
-    for seed in range(9):
+    for seed in range(7):
         world, one, other = two(seed, each_way(loss))
         times.append(world.talk(one, other, 20.0))
     assert statistics.median(times) < median
@@ -43,7 +43,7 @@ def test_loss(loss: float, median: float) -> None:
 def test_rough() -> None:
     """Loss, copies, reordering and damage at once. TLS may take a damaged piece for the beginning of something long:
     such an attempt ends at its deadline."""
-    for seed in range(5):
+    for seed in range(3):
         world, one, other = two(seed, ROUGH.but(corruption=0.02))
         world.talk(one, other, 130.0)
         world.traffic(one, other, 10.0)
@@ -52,7 +52,7 @@ def test_rough() -> None:
 
 
 def test_both_at_once_make_one_session() -> None:
-    for seed in range(5):
+    for seed in range(3):
         world, one, other = two(seed)
         world.send(one, other), world.send(other, one)
         assert world.run(3, lambda: world.arrived(2))  # noqa: B023
@@ -147,7 +147,7 @@ def test_the_acknowledgement_of_the_grant_is_lost() -> None:
 
 @pytest.mark.parametrize("profile", ["one", "other"])
 def test_a_node_killed_and_started_again_talks_at_once_when_only_its_peer_has_traffic(profile: str) -> None:
-    for seed in range(5):
+    for seed in range(3):
         world, one, other = two(seed)
         world.talk(one, other)
         world.run(20)

@@ -25,7 +25,7 @@ def second(world: World, first: Place) -> Place:
 
 
 def test_the_later_process_wins_and_the_earlier_ends() -> None:
-    for seed in range(4):
+    for seed in range(3):
         world, one, other = talking(seed)
         later = second(world, one)
         assert world.run(1.0, lambda: one.node.ended is not None)  # noqa: B023
@@ -38,7 +38,7 @@ def test_the_later_process_wins_and_the_earlier_ends() -> None:
 
 def test_the_earlier_was_cut_off_and_comes_back() -> None:
     """It learns of it when it is back, and takes nothing from the later one."""
-    for seed in range(4):
+    for seed in range(3):
         world, one, other = talking(seed, each_way(0.1))
         one.link.cut = True
         later = second(world, one)
@@ -54,7 +54,7 @@ def test_the_earlier_was_cut_off_and_comes_back() -> None:
 
 def test_the_earlier_comes_back_over_a_restart_of_the_switch() -> None:
     """Its ticket opens; the later one's grant is newer."""
-    for seed in range(4):
+    for seed in range(3):
         world, one, other = talking(seed)
         one.link.cut = True
         later = second(world, one)
@@ -96,7 +96,7 @@ def test_a_restart_supersedes_nobody_else() -> None:
 
 def test_leaving_is_told() -> None:
     """SIGTERM: the session ends at the other end, and the Switch sends nothing more; nobody waits for a timer."""
-    for seed in range(4):
+    for seed in range(3):
         world, one, other = talking(seed)
         one.node.leave(world.now_of(one.node))
         assert world.run(0.3, lambda: one.node.ended == "left")  # noqa: B023
@@ -145,7 +145,7 @@ def sessions_with(place: Place, peer: Place) -> int:
 
 
 def test_a_live_node_is_revoked() -> None:
-    for seed in range(4):
+    for seed in range(3):
         world, one, other, bad = three(seed, each_way(0.1) if seed % 2 else CALM)
         revoke(world, bad.node.member)
         assert world.run(5.0, lambda: bad.node.ended is not None)  # noqa: B023
