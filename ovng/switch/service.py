@@ -82,11 +82,7 @@ class SwitchService:
         try:
             await control.start()
             self.path.start()
-            addresses = ", ".join(map(str, self.path.addresses))
-            log.info("Switch %s of network %s listens on %s", self.trust.identity.id, self.profile.network, addresses)
-            for line in self.trust.warnings(self.started.wall):
-                log.warning("%s", line)
-            notify.ready(f"listening on {addresses}")
+            self._driver.call_soon(self._announce)
             await self._driver.run()
         finally:
             notify.stopping()
@@ -94,6 +90,14 @@ class SwitchService:
             await control.close()
             self._snapshots.close()
             self._store_ticket_keys()
+
+    def _announce(self, now: Now) -> None:
+        """Say that we serve: only now, for whoever hears it may signal us at once."""
+        addresses = ", ".join(map(str, self.path.addresses))
+        log.info("Switch %s of network %s listens on %s", self.trust.identity.id, self.profile.network, addresses)
+        for line in self.trust.warnings(now.wall):
+            log.warning("%s", line)
+        notify.ready(f"listening on {addresses}")
 
     # -- What happens
 
