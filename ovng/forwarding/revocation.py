@@ -1,4 +1,4 @@
-"""The revocation list at the Switch: whom it ends, and how everybody gets it (PROTOCOL 6, DESIGN 5).
+"""The revocation list at the Switch: whom it ends, and how everybody gets it (PROTOCOL 6).
 
 The list is signed by the CA and no secret. Every ACK carries its number. When it changes, two walks go over the
 table: a fast one ends the attachments of revoked certificates, a slower one pushes the list in pieces to every

@@ -1,4 +1,4 @@
-"""When silence means something: traffic in the last 10 s, and nothing heard for 300 ms (DESIGN 5).
+"""When silence means something: traffic in the last 10 s, and nothing heard for 300 ms (PROTOCOL 6).
 
 Where the round trip is longer, one and a half of it count instead. Each probe doubles the silence that earns the next
 one, up to 2 s, until something else than answers to our own reports is heard: one-way traffic is not probed three

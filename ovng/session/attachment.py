@@ -1,4 +1,4 @@
-"""Attachment by TLS: a node asks the Switch for a grant, once at start and once a day (PROTOCOL 3-4, DESIGN 5).
+"""Attachment by TLS: a node asks the Switch for a grant, once at start and once a day (PROTOCOL 3, 4).
 
     node: … READY, ATTACH ──────────►   Switch: identity checked, asks its owner (AttachRequested)
                           ◄──────────   READY, GRANT

@@ -1,4 +1,4 @@
-"""The node's reports: moves, hints, refusals, tickets, silence (PROTOCOL 6, DESIGN 5)."""
+"""The node's reports: moves, hints, refusals, tickets, silence (PROTOCOL 6)."""
 
 from __future__ import annotations
 

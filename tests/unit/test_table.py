@@ -1,4 +1,4 @@
-"""The node table against its slow twin, under concurrent readers, and at its full size (PROTOCOL 6, DESIGN 6)."""
+"""The node table against its slow twin, under concurrent readers, and at its full size (PROTOCOL 6)."""
 
 from __future__ import annotations
 
