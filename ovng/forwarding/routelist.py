@@ -1,4 +1,7 @@
-"""The node's copy of the Switch's route list (PROTOCOL 7): fetched page by page, of one version, kept till CHANGED."""
+"""The node's copy of the Switch's route list (PROTOCOL 7): fetched page by page, of one version, kept till CHANGED.
+
+A push may be lost, so the list is asked again now and then without one.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from ovng.wire.private import Private, Route, RouteList, Routes
 _JITTER = 0.2
 _NEVER = float("inf")
 _CHANGED_SPREAD = 1.0  # seconds over which nodes ask after a change that all are told of
+_HOLDS = 600.0  # seconds
 
 
 class RouteListCopy:
@@ -24,6 +28,7 @@ class RouteListCopy:
         self._pages: list[Route] = []
         self._version = 0
         self._request = 0
+        self._again = False  # told of a change since the list was asked for
         self._due = _NEVER
         self._wait = SILENCE_REFRESH
         self._fetching = False
@@ -45,13 +50,17 @@ class RouteListCopy:
             self.handle_timer(now)
 
     def told(self, version: int, now: Now) -> None:
-        """CHANGED names this version."""
-        if version != self.version and not self._fetching:
+        """CHANGED names this version. An answer that is on its way may be older."""
+        if self._fetching:
+            self._again = True
+            self._due = min(self._due, now.mono + _CHANGED_SPREAD)
+        elif version != self.version:
             self.fetch(now, _CHANGED_SPREAD * fraction(self._random))
 
     def spread(self, now: Now) -> None:
-        """A new boot ID: the list stays good and is asked again in 15 … 75 s."""
-        self.fetch(now, SPREAD_FIRST + (SPREAD_LAST - SPREAD_FIRST) * fraction(self._random))
+        """A new boot ID: a list that is good stays so and is asked again in 15 … 75 s."""
+        if not self._fetching:
+            self.fetch(now, SPREAD_FIRST + (SPREAD_LAST - SPREAD_FIRST) * fraction(self._random))
 
     def receive(self, page: RouteList, now: Now) -> bool:
         """An opened ROUTE_LIST. False when it answers nothing that was asked."""
@@ -69,16 +78,22 @@ class RouteListCopy:
         routes = tuple(self._pages)
         self.changed |= routes != self.routes or not self.version
         self.routes, self.version = routes, page.version
-        self._fetching, self._due, self._pages = False, _NEVER, []
+        self._fetching, self._due, self._pages = False, now.mono + jittered(_HOLDS, _JITTER, self._random), []
+        if self._again:
+            self.fetch(now)
         return True
 
     def deadline(self) -> float | None:
         return self._due if self._due != _NEVER else None
 
     def handle_timer(self, now: Now) -> None:
-        """Ask for the next page, if it is due."""
-        if not self._fetching or now.mono < self._due:
+        """Ask for the next page, or for the whole list again, if it is due."""
+        if now.mono < self._due:
             return
+        if not self._fetching:
+            self.fetch(now)
+            return
+        self._again &= bool(self._pages)
         self._request = int.from_bytes(self._random(8), "big")
         if not self._send(Routes(self._request, len(self._pages)), now):
             self._due = _NEVER  # until there are private keys: then `fetch` is called

@@ -27,6 +27,8 @@ def rig() -> Iterator[Rig]:
 
 def test_the_switch_is_killed_and_started_again(rig: Rig) -> None:
     rig.meet()
+    # What the Switch has not told by its end is asked for 15 to 75 s later only (PROTOCOL 7).
+    wait_until(lambda: rig.alice.status()["routes"]["taken"], "alice's routes")
     before = [node.status() for node in rig.nodes]
     with Stream(rig.alice, rig.bob, 200) as there, Stream(rig.bob, rig.alice, 200) as back:
         wait_until(lambda: there.count > 50 and back.count > 50, "streams")

@@ -120,7 +120,7 @@ def test_refusals_of_tls_end_the_client() -> None:
 
 def test_keepalive_with_jitter(scene: ClientScene) -> None:
     times = []
-    for _ in range(40):
+    for _ in range(16):
         began = scene.now.mono
         while not (reports := scene.reports()):
             due = scene.client.deadline(scene.now)
