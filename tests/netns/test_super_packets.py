@@ -32,10 +32,13 @@ from tests.unit.packets import (
     TCP,
     UDP,
     Packet,
+    as_fragment,
     checksum,
     icmp_echo,
     slow_segments,
     vnet_header,
+    with_extension,
+    with_options,
 )
 
 pytestmark = [
@@ -47,8 +50,7 @@ SEEDS = 150
 LONG = 100  # times as many
 IP_OPTIONS = (b"\1\1\1\0", b"\x94\4\0\0", b"\1" * 40)  # no-operation, router alert
 TCP_OPTIONS = (b"", b"\1\1\x08\x0a12345678", bytes(4), b"\1" * 40)
-ROUTING = b"\x2b"
-EXTENSIONS = (b"\0", b"\x3c", ROUTING)  # hop-by-hop options, destination options
+EXTENSIONS = (0, 43, 60)  # hop-by-hop options, routing, destination options
 SEGMENTS_MOST = 60
 
 
@@ -85,17 +87,10 @@ def drawn(draw: random.Random, payload: int) -> Packet:
 def with_more_headers(draw: random.Random, packet: bytes) -> tuple[bytes, int]:
     """The same behind IPv4 options or an IPv6 extension header, and how much longer it is."""
     if packet[0] >> 4 == 4:
-        options = draw.choice(IP_OPTIONS)
-        length = len(packet) + len(options)
-        head = bytes([0x45 + len(options) // 4]) + packet[1:2] + length.to_bytes(2, "big") + packet[4:10] + b"\0\0"
-        head += packet[12:20] + options
-        return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + packet[20:], len(options)
-    extension = packet[6:7] + b"\0\1\4\0\0\0\0"  # PadN fills it; to a routing header it is type 1 with 4 left
-    length = (len(packet) - 40 + len(extension)).to_bytes(2, "big")
-    kind, destination = draw.choice(EXTENSIONS), packet[24:40]
-    if kind == ROUTING:  # to somewhere else first; checksums are those of the last destination (RFC 8200, 8.1)
-        destination = destination[:-1] + b"\x99"
-    return packet[:4] + length + kind + packet[7:24] + destination + extension + packet[40:], len(extension)
+        longer = with_options(packet, draw.choice(IP_OPTIONS))
+    else:
+        longer = with_extension(packet, draw.choice(EXTENSIONS))
+    return longer, len(longer) - len(packet)
 
 
 def super_frame(draw: random.Random) -> bytes:
@@ -205,9 +200,8 @@ def train(draw: random.Random, port: int) -> list[bytes]:
                 built[at] = built[at][:-1] + bytes([built[at][-1] ^ 0x55])
             case 1:
                 built[at], _ = with_more_headers(draw, built[at])
-            case 2 if built[at][0] >> 4 == 4:  # one fragment of it
-                head = built[at][:6] + b"\x20\0" + built[at][8:10] + b"\0\0" + built[at][12:20]
-                built[at] = head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + built[at][20:]
+            case 2 if built[at][0] == 0x45:
+                built[at] = as_fragment(built[at])
     return built
 
 
