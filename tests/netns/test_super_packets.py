@@ -94,9 +94,9 @@ def with_more_headers(draw: random.Random, packet: bytes) -> tuple[bytes, int]:
 
 
 def super_frame(draw: random.Random) -> bytes:
-    """A super-packet of up to 60 segments as the kernel hands it over."""
+    """A super-packet of 2 to 60 segments as the kernel hands it over."""
     size = draw.choice((1, 7, 100, 1348, draw.randrange(1, 3_000)))
-    packet = drawn(draw, min(draw.randrange(1, SEGMENTS_MOST * size + 1), 65_000))
+    packet = drawn(draw, min(draw.randrange(size + 1, SEGMENTS_MOST * size), 65_000))
     whole, vnet = packet.partial(), packet.vnet(size, ecn=packet.protocol == TCP and draw.random() < 0.3)
     if draw.random() < 0.3:
         whole, more = with_more_headers(draw, whole)
@@ -143,7 +143,7 @@ def lying_frame(draw: random.Random) -> bytes:
             case 2:
                 frame[draw.randrange(10, 100) % len(frame)] = draw.randrange(256)
             case 3:
-                del frame[draw.randrange(10, len(frame)) :]
+                del frame[draw.randrange(10, len(frame) + 1) :]
     return bytes(frame)
 
 
