@@ -57,12 +57,12 @@ class Tap:
         kind = ETH_P_IPV6 if frame[10] >> 4 == 6 else ETH_P_IP
         self.socket.sendto(frame, (self._name, kind))
 
-    def until(self, last: bytes) -> list[bytes]:
-        """The packets that have arrived before `last`, super-packets cut again."""
+    def take(self, count: int) -> list[bytes]:
+        """The next packets to arrive, super-packets cut again."""
         arrived: list[bytes] = []
-        while last not in arrived:
+        while len(arrived) < count:
             arrived += segments(self.socket.recv(70_000))
-        return arrived[: arrived.index(last)]
+        return arrived
 
     def close(self) -> None:
         self.socket.close()
@@ -120,6 +120,7 @@ PASS = {
     "super-packet, IPv6": LONG_6.vnet(1328) + LONG_6.partial(),
     "super-packet, UDP": LONG_UDP.vnet(1000) + LONG_UDP.partial(),
     "super-packet, UDP in IPv6": LONG_UDP_6.vnet(1001) + LONG_UDP_6.partial(),
+    "super-packet with segments above the MTU": LONG.vnet(5_000) + LONG.partial(),
     "super-packet with options": behind_options(LONG, 1300),
     "super-packet with options, UDP": behind_options(LONG_UDP, 1300),
     "super-packet with an extension": behind_extension(LONG_6, 1300),
@@ -146,26 +147,17 @@ DROPPED = {
     "super-packet, longer than it tells": ("tun_length", LONG.vnet(1348) + with_length(LONG.partial(), 2_000)),
     "super-packet without length": ("tun_length", LONG_6.vnet(1348) + with_length(LONG_6.partial(), 0)),
     "super-packet, shorter than it tells": ("tun_length", LONG_UDP.vnet(1000) + with_length(LONG_UDP.partial(), 9_999)),
-    "super-packet, TCP that is none": (
-        "tun_gso_type",
-        vnet_header(NEEDS_CSUM, GSO_TCPV4, 40, 1348, 20, 16) + LONG_UDP.partial(),
-    ),
-    "super-packet, another place for the checksum": (
-        "tun_checksum_range",
-        vnet_header(NEEDS_CSUM, GSO_TCPV4, 40, 1348, 24, 16) + LONG.partial(),
-    ),
-    "super-packet whose segments fit nothing": ("too_big", LONG.vnet(5_000) + LONG.partial()),
 }
+"""Other lies of a virtio header this kernel does not let through; tests/unit/test_segment.py has them all."""
 
 
 @pytest.mark.parametrize("what", PASS)
 def test_odd_but_right(ends: tuple[End, End], what: str) -> None:
     a, b = ends
-    mark = icmp_echo(a.inner, b.inner)
+    expected = segments(PASS[what])
     with closing(Tap(a)) as entry, closing(Tap(b)) as exit_:
         entry.send(PASS[what])
-        entry.send(NO_VNET + mark)
-        check_same(segments(PASS[what]), exit_.until(mark))
+        check_same(expected, exit_.take(len(expected)))
     assert not {*a.drops, *b.drops} - {"local_noise", *(counter for counter, _ in DROPPED.values())}
 
 
@@ -178,4 +170,4 @@ def test_wrong(ends: tuple[End, End], what: str) -> None:
         entry.send(frame)
         until(lambda: a.drops.get(counter, 0) > before)
         entry.send(NO_VNET + mark)
-        assert exit_.until(mark) == []
+        assert exit_.take(1) == [mark]
