@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from benchmarks import machine, metrics
+from benchmarks import machine, metrics, udp
 from benchmarks.bounds import judge, render_verdicts
 from benchmarks.report import add, render
 from benchmarks.star import star
@@ -96,6 +96,7 @@ def _run(options: argparse.Namespace) -> Document:
             "TCP": f"iperf3, {CONGESTION_CONTROL}, {options.seconds:g} s each, median of {options.rounds} rounds",
             "ping": f"idle {IDLE_PINGS}, one every {IDLE_INTERVAL * 1000:g} ms; "
             f"loaded one every {LOADED_INTERVAL * 1000:g} ms beside one TCP stream",
+            "UDP": f"sendmmsg of single datagrams, one search per size, {udp.SECONDS:g} s per offer",
             "veths": ", ".join(f"{name} {'on' if there else 'off'}" for name, there in offloads.items()),
         },
         "noise": noise,
@@ -111,7 +112,7 @@ def _start(system: System, stack: ExitStack, *, segmentation: bool) -> Bench:
 
 
 def _turns(parts: list[str], options: argparse.Namespace) -> Iterator[tuple[str, Callable[[Bench], Samples]]]:
-    """What everybody does, in this order: first the rounds, then the veths without segmentation."""
+    """What everybody does, in this order: the rounds, a search per size of datagram, the veths without segmentation."""
     seconds = options.seconds
     for number in range(options.rounds):
         of = f"{number + 1} of {options.rounds}"
@@ -119,6 +120,8 @@ def _turns(parts: list[str], options: argparse.Namespace) -> Iterator[tuple[str,
             yield f"TCP {of}", lambda bench: bench.transfers(seconds)
         if "ping" in parts:
             yield f"ping {of}", lambda bench: bench.round_trips(seconds)
+    if "udp" in parts:
+        yield "UDP", Bench.datagrams
     if "cut" in parts and not options.no_segmentation:
         for number in range(options.rounds):
             yield f"TCP without segmentation {number + 1} of {options.rounds}", lambda bench: _cut(bench, seconds)
