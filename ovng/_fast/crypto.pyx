@@ -10,7 +10,7 @@ cdef extern from "cpu.h" nogil:
 cdef enum:
     OPENSSL_3 = 0x30000000
 
-SONAMES = ("libcrypto.so.4", "libcrypto.so.3")  # newest first
+SONAMES = ("libcrypto.so.4", "libcrypto.so.3", "libcrypto.so")  # the last: a build of one's own
 
 cdef crypto_api _functions
 cdef bint _loaded = False
@@ -52,34 +52,48 @@ cdef crypto_api _resolve(void* library) except *:
     return api
 
 
+cdef bytes _dl_problem():
+    cdef const char* problem = dlerror()
+    return problem if problem != NULL else b"cannot be loaded"
+
+
 def load(path=None):
-    """Load libcrypto from `path`, or the newest of `SONAMES`; returns a line for people: version and file.
+    """Load libcrypto from `path`, or of `SONAMES` the one with the highest version that works; returns a line for
+    people: version and file. The system's loader finds them, where its configuration says and nowhere else.
 
     Later calls return the same line: the library never changes while the process lives.
-    Raises RuntimeError (one line) when it is missing, lacks a function, or is older than OpenSSL 3.0.
+    Raises RuntimeError (one line) when each is missing, lacks a function, or is older than OpenSSL 3.0.
     """
     global _functions, _loaded, _found
-    cdef void* library = NULL
+    cdef void* library
+    cdef void* best = NULL
+    cdef crypto_api api
     cdef bytes name
-    cdef const char* problem
     if _loaded:
         return _found
     reasons = []
     for candidate in (path,) if path is not None else SONAMES:
         name = candidate.encode()
         library = dlopen(name, RTLD_NOW | RTLD_LOCAL)
-        if library != NULL:
-            break
-        problem = dlerror()
-        reasons.append(problem.decode("utf-8", "replace") if problem != NULL else candidate)
-    if library == NULL:
+        if library == NULL:
+            reasons.append(_dl_problem().decode("utf-8", "replace"))
+            continue
+        try:
+            api = _resolve(library)
+        except RuntimeError as problem:
+            reasons.append(f"{candidate}: {problem}")
+            dlclose(library)
+            continue
+        if best != NULL and api.version_number() <= _functions.version_number():
+            dlclose(library)
+            continue
+        if best != NULL:
+            dlclose(best)
+        best = library
+        _functions = api
+        _found = f"{api.version_text(0).decode()} ({candidate})"
+    if best == NULL:
         raise RuntimeError(f"no libcrypto of OpenSSL 3.0 or newer: {'; '.join(reasons)}")
-    try:
-        _functions = _resolve(library)
-    except RuntimeError:
-        dlclose(library)
-        raise
-    _found = f"{_functions.version_text(0).decode()} ({candidate})"
     _loaded = True
     return _found
 

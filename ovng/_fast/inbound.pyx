@@ -13,6 +13,7 @@ from ovng._fast.frame cimport (
     FRAME_SHORT,
     FRAME_TAG,
     LOCATOR_SIZE,
+    frame_check,
     frame_header,
     frame_parse,
 )
@@ -31,6 +32,7 @@ from ovng._fast.node cimport (
     IN_MISADDRESSED,
     IN_NO_SESSION,
     IN_REPLAY,
+    IN_SOJOURN,
     IN_SOURCE_ADDRESS,
     IN_UNKNOWN_KEY,
     MAX_PATHS,
@@ -44,6 +46,7 @@ from ovng._fast.peers cimport peer, peer_find, peer_owns, peer_receive_key, rece
 from ovng._fast.reclaim cimport epoch_enter, epoch_leave, flag_load, pointer_load
 from ovng._fast.replay cimport replay_check, replay_commit
 from ovng._fast.ring cimport ring_acknowledge, ring_put
+from ovng._fast.sojourn cimport sojourn_too_long
 from ovng._fast.udp cimport locator, udp_message, udp_receive
 
 cdef extern from "<poll.h>" nogil:
@@ -108,6 +111,12 @@ cdef void _receive(node_state* node, inbound_state* state, uint8_t index, int co
     for i in range(count):
         message = &state.receiver.messages[i]
         offset = 0
+        if (
+            sojourn_too_long(&state.sojourn_drop[index], message.arrived_ns, state.receiver.now_ns)
+            and frame_check(message.data, message.segment) == FRAME_DATA
+        ):
+            state.drops[IN_SOJOURN] += 1
+            offset = message.segment
         while offset < message.length:
             length = min(message.segment, message.length - offset)
             _datagram(node, state, index, &message.source, message.data + offset, length)

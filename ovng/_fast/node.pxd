@@ -59,6 +59,7 @@ cdef enum:
     IN_CLUSTER
     IN_SOURCE_ADDRESS
     IN_CONTROL_TOO_BIG
+    IN_SOJOURN  # has waited too long
     IN_DROPS
 
 cdef enum:
@@ -108,6 +109,7 @@ cdef struct inbound_state:
     uint64_t keepalives
     uint64_t last_ms
     uint64_t drops[IN_DROPS]
+    uint64_t sojourn_drop[MAX_PATHS]  # when
     bucket unknown
     udp_receiver receiver
     coalescer out

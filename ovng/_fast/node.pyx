@@ -73,6 +73,7 @@ INBOUND_DROPS = (
     *_in_order(aead.DROP_NAMES),
     "inner_version", "inner_length",
     "misaddressed", "no_session", "unknown_key", "cluster_flag", "inner_source", "control_too_big",
+    "sojourn",
 )
 OUTBOUND_DROPS = (
     *_in_order(segment.DROP_NAMES),

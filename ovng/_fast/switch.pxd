@@ -40,6 +40,7 @@ cdef enum:
     SWITCH_DROP_ENDPOINT_FULL
     SWITCH_DROP_MISDIRECTED  # REPORT or PRIVATE for somebody else
     SWITCH_DROP_BUDGET
+    SWITCH_DROP_SOJOURN  # has waited too long
     SWITCH_DROP_UNATTACHED
     SWITCH_DROP_CONTROL_SOURCE
     SWITCH_DROP_STRAY
@@ -88,6 +89,7 @@ cdef struct switch_worker:
     int socket  # that the present batch came from
     uint64_t now  # milliseconds, read once per batch
     bint backlog
+    uint64_t sojourn_drop[SOCKETS_MAX]  # when
 
     switch_run* runs
     unsigned int runs_used

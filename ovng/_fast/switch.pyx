@@ -29,6 +29,7 @@ from ovng._fast.frame cimport (
 from ovng._fast.parcels cimport parcels_add_socket, parcels_free, parcels_init, parcels_post, parcels_send
 from ovng._fast.ring cimport ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_put, ring_signal
 from ovng._fast.siphash cimport siphash, siphash_set_key
+from ovng._fast.sojourn cimport sojourn_too_long
 from ovng._fast.table cimport (
     TABLE_FALLBACK, TABLE_GRACE, TABLE_LIVE, TABLE_LOCATOR, TABLE_NO_LOCATOR, TABLE_STRAY, TABLE_UNKNOWN, Table,
     atomic_get, atomic_put, table_find, table_hash, table_lookup, table_node, table_resolve, table_source, table_touch,
@@ -61,8 +62,8 @@ COUNTER_NAMES = (
     "forwarded", "forwarded_bytes", "forwarded_in_grace", "forwarded_to_fallback", "endpoint",
     *("drop_" + DROP_NAMES[reason] for reason in sorted(DROP_NAMES, reverse=True)),
     "drop_src_is_switch", "drop_endpoint_type", "drop_endpoint_size", "drop_endpoint_full", "drop_misdirected",
-    "drop_source_budget", "drop_unattached", "drop_control_source", "drop_stray_source", "drop_unknown_destination",
-    "drop_no_locator", "drop_no_credit",
+    "drop_source_budget", "drop_sojourn", "drop_unattached", "drop_control_source", "drop_stray_source",
+    "drop_unknown_destination", "drop_no_locator", "drop_no_credit",
     "events_limited", "events_full",
 )
 ENDPOINT, UNMATCHED, UNATTACHED = EVENT_ENDPOINT, EVENT_UNMATCHED, EVENT_UNATTACHED
@@ -268,6 +269,12 @@ cdef void _split(switch_worker* worker, const udp_message* message) noexcept nog
     if message.length == 0:
         worker.counters[SWITCH_DROP_HEADER - FRAME_SHORT - 1] += 1
         return
+    if (
+        sojourn_too_long(&worker.sojourn_drop[worker.socket], message.arrived_ns, worker.receiver.now_ns)
+        and frame_check(message.data, message.segment) == FRAME_DATA
+    ):
+        worker.counters[SWITCH_DROP_SOJOURN] += 1
+        start = message.segment
     while start < message.length:
         packet = message.data + start
         size = min(message.segment, message.length - start)

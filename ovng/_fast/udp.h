@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #ifndef SOL_UDP
 #define SOL_UDP 17
@@ -25,9 +26,10 @@ struct locator {
     uint8_t port[2];
 };
 
-/* Room for one UDP_GRO or UDP_SEGMENT and one packet information message, in either direction. */
+/* Room for one UDP_GRO or UDP_SEGMENT, one packet information and one time message, in either direction. */
 #define UDP_CONTROL_SIZE 128
-_Static_assert(UDP_CONTROL_SIZE >= CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo)), "control too small");
+_Static_assert(UDP_CONTROL_SIZE >= CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo))
+                                    + CMSG_SPACE(sizeof(struct timespec)), "control too small");
 _Static_assert(sizeof(struct locator) == 18, "a locator has 18 bytes");
 
 static const uint8_t udp_mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
@@ -69,15 +71,38 @@ static inline socklen_t udp_name_from_locator(struct sockaddr_in6 *name, const s
     return sizeof *v4;
 }
 
-/* After a receive: GRO's segment size (0 = a single datagram) and the local address it came to (zeros = not told). */
-static inline void udp_read_control(struct msghdr *header, uint32_t *segment, uint8_t *local) {
+static inline uint64_t udp_nanoseconds(struct timespec time) {
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+/* By the clock that messages are stamped with. */
+static inline uint64_t udp_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return udp_nanoseconds(now);
+}
+
+/* Let the kernel say when messages came. 0, or -1 when it will not. */
+static inline int udp_stamp(int fd) {
+    int on = 1;
+    return setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+}
+
+/* After a receive: GRO's segment size (0 = a single datagram), when it came (0 = not told) and the local address it came
+   to (zeros = not told). */
+static inline void udp_read_control(struct msghdr *header, uint32_t *segment, uint64_t *arrived, uint8_t *local) {
     *segment = 0;
+    *arrived = 0;
     memset(local, 0, 16);
     for (struct cmsghdr *control = CMSG_FIRSTHDR(header); control != NULL; control = CMSG_NXTHDR(header, control)) {
         if (control->cmsg_level == SOL_UDP && control->cmsg_type == UDP_GRO) {
             int size;
             memcpy(&size, CMSG_DATA(control), sizeof size);
             *segment = size > 0 ? (uint32_t)size : 0;
+        } else if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_TIMESTAMPNS) {
+            struct timespec time;
+            memcpy(&time, CMSG_DATA(control), sizeof time);
+            *arrived = udp_nanoseconds(time);
         } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO) {
             struct in6_pktinfo info;
             memcpy(&info, CMSG_DATA(control), sizeof info);

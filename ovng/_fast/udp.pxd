@@ -39,7 +39,9 @@ cdef extern from "udp.h" nogil:
     bint udp_is_mapped(const uint8_t* address)
     void udp_locator_from_name(locator*, const sockaddr_in6*)
     unsigned int udp_name_from_locator(sockaddr_in6*, const locator*, int family)
-    void udp_read_control(msghdr*, uint32_t* segment, uint8_t* local)
+    void udp_read_control(msghdr*, uint32_t* segment, uint64_t* arrived, uint8_t* local)
+    uint64_t udp_now()
+    int udp_stamp(int fd)
     void udp_write_control(msghdr*, unsigned char* space, uint16_t segment)
 
 
@@ -74,6 +76,7 @@ cdef struct udp_message:
     unsigned char* data
     uint32_t length
     uint32_t segment  # every datagram in it has this length, the last may be shorter; never 0
+    uint64_t arrived_ns  # in the socket's buffer, by `receiver.now_ns`; 0 when the socket does not tell
     locator source
     uint8_t local[16]  # the address it came to, zeros when the socket does not tell
 
@@ -82,6 +85,7 @@ cdef struct udp_receiver:
     int fd
     unsigned int size  # messages per batch
     unsigned int used  # headers that the last batch has changed
+    uint64_t now_ns  # CLOCK_REALTIME of the last batch
     unsigned char* buffers
     mmsghdr* headers
     iovec* pieces

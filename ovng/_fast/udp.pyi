@@ -3,6 +3,9 @@ COUNTER_NAMES: tuple[str, ...]
 def gso_limit() -> int:
     """Datagrams per segmented send that this kernel takes: 128, 64, or 1 without UDP GSO."""
 
+def stamp(fd: int) -> bool:
+    """Ask the kernel to tell when each message came (SO_TIMESTAMPNS). Whether it will."""
+
 class Receiver:
     """Receives batches from a UDP socket, IPv6 or IPv4. `size` messages of up to 64 KiB each per call."""
 

@@ -129,6 +129,7 @@ cdef int udp_receive(udp_receiver* receiver) noexcept nogil:
         if errors == RECEIVE_ERRORS_MAX:
             return 0
     receiver.used = <unsigned int>got
+    receiver.now_ns = udp_now()
     receiver.counters[UDP_RECEIVED_MESSAGES] += <uint64_t>got
     for i in range(receiver.used):
         header = &receiver.headers[i].msg_hdr
@@ -138,7 +139,7 @@ cdef int udp_receive(udp_receiver* receiver) noexcept nogil:
         message = &receiver.messages[kept]
         message.data = receiver.buffers + <size_t>i * UDP_BUFFER
         message.length = receiver.headers[i].msg_len
-        udp_read_control(header, &message.segment, message.local)
+        udp_read_control(header, &message.segment, &message.arrived_ns, message.local)
         if message.segment == 0 or message.segment > message.length:
             message.segment = message.length if message.length > 0 else 1
         udp_locator_from_name(&message.source, &receiver.names[i])
@@ -397,6 +398,10 @@ def gso_limit():
     with nogil:
         limit = udp_gso_limit()
     return limit
+
+
+def stamp(int fd):
+    return udp_stamp(fd) == 0
 
 
 cdef dict _counters(const uint64_t* values):

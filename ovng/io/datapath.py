@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from ovng import limits
 from ovng._fast import node as fast
-from ovng._fast.udp import gso_limit
+from ovng._fast.udp import gso_limit, stamp
 from ovng.errors import SystemProblem
 from ovng.ids import LOCATOR_SIZE, NODE_ID_SIZE, Locator, NodeID, Prefix
 from ovng.io.tun import Tun
@@ -302,6 +302,7 @@ def _address(sock: socket.socket, switch: Locator) -> tuple[str, int]:
 
 def _prepare(sock: socket.socket, gro: bool) -> None:
     """Options that help; a kernel that refuses one serves without."""
+    stamp(sock.fileno())
     options = [
         (_SOL_UDP, _UDP_GRO, int(gro)),
         # The outer IP layer fragments what is above the path's MTU; GSO of such is refused, so it goes singly.

@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 
 from ovng._fast import switch
 from ovng._fast.table import Table
-from ovng._fast.udp import gso_limit
+from ovng._fast.udp import gso_limit, stamp
 from ovng.config.values import Endpoint
 from ovng.errors import SystemProblem
 from ovng.ids import LOCATOR_SIZE, Locator, NodeID
@@ -217,6 +217,7 @@ def _open_all(listen: Sequence[Endpoint], workers: int, gro: bool) -> list[list[
             for row in rows:
                 udp = open_udp(host, port, reuse_port=shared, v6_only=v6_only, gro=gro)
                 row.append(udp)
+                stamp(udp.sock.fileno())
                 port = udp.sock.getsockname()[1]  # the first row has chosen for all
     except BaseException:
         for row in rows:
