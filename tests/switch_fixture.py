@@ -78,6 +78,7 @@ class World:
     def __init__(self, **options: Any) -> None:
         listen = options.pop("listen", [Endpoint("::", 0)])
         self.table = Table(options.pop("capacity", 1024), TABLE_KEY)
+        options.setdefault("short_queue", False)  # a slow machine drops nothing: tests can tell what else is missing
         self.path = SwitchDataPath(SWITCH, listen, self.table, **options)
         self.port = self.path.addresses[0].port
         self.nodes: list[FakeNode] = []

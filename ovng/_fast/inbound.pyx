@@ -112,7 +112,7 @@ cdef void _receive(node_state* node, inbound_state* state, uint8_t index, int co
         message = &state.receiver.messages[i]
         offset = 0
         if (
-            sojourn_too_long(&state.sojourn_drop[index], message.arrived_ns, state.receiver.now_ns)
+            sojourn_too_long(&state.sojourn_drop[index], &state.receiver, message)
             and frame_check(message.data, message.segment) == FRAME_DATA
         ):
             state.drops[IN_SOJOURN] += 1

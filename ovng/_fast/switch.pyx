@@ -270,7 +270,7 @@ cdef void _split(switch_worker* worker, const udp_message* message) noexcept nog
         worker.counters[SWITCH_DROP_HEADER - FRAME_SHORT - 1] += 1
         return
     if (
-        sojourn_too_long(&worker.sojourn_drop[worker.socket], message.arrived_ns, worker.receiver.now_ns)
+        sojourn_too_long(&worker.sojourn_drop[worker.socket], &worker.receiver, message)
         and frame_check(message.data, message.segment) == FRAME_DATA
     ):
         worker.counters[SWITCH_DROP_SOJOURN] += 1

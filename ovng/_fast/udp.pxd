@@ -86,6 +86,7 @@ cdef struct udp_receiver:
     unsigned int size  # messages per batch
     unsigned int used  # headers that the last batch has changed
     uint64_t now_ns  # CLOCK_REALTIME of the last batch
+    uint64_t bytes  # in it
     unsigned char* buffers
     mmsghdr* headers
     iovec* pieces

@@ -130,6 +130,7 @@ cdef int udp_receive(udp_receiver* receiver) noexcept nogil:
             return 0
     receiver.used = <unsigned int>got
     receiver.now_ns = udp_now()
+    receiver.bytes = 0
     receiver.counters[UDP_RECEIVED_MESSAGES] += <uint64_t>got
     for i in range(receiver.used):
         header = &receiver.headers[i].msg_hdr
@@ -147,6 +148,7 @@ cdef int udp_receive(udp_receiver* receiver) noexcept nogil:
             (message.length + message.segment - 1) // message.segment if message.length > 0 else 1
         )
         receiver.counters[UDP_RECEIVED_BYTES] += message.length
+        receiver.bytes += message.length
         kept += 1
     return <int>kept
 

@@ -57,7 +57,8 @@ _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 class NodeDataPath:
     """The data path of the node `me` over `tun`, which stays the caller's to close, after `close`.
 
-    `offloads` turns `gso` or `gro` off (missing = on); the TUN's own are decided by `open_tun`. Raises SystemProblem.
+    `offloads` turns `gso` or `gro` off (missing = on); the TUN's own are decided by `open_tun`.
+    Without `short_queue` nothing is dropped for having waited too long. Raises SystemProblem.
     """
 
     def __init__(
@@ -67,9 +68,10 @@ class NodeDataPath:
         offloads: Mapping[str, bool] | None = None,
         *,
         ring_bytes: int = RING_BYTES,
+        short_queue: bool = True,
     ) -> None:
         wanted = offloads or {}
-        self._tun = tun
+        self._tun, self._short_queue = tun, short_queue
         self._gro = wanted.get("gro", True) and _kernel_has_gro()
         self._paths: dict[int, tuple[socket.socket, Any]] = {}
         self._active = -1
@@ -127,6 +129,8 @@ class NodeDataPath:
         """
         address = _address(sock, switch)
         _prepare(sock, self._gro)
+        if self._short_queue:
+            stamp(sock.fileno())
         ours, loops_own = sock.dup(), sock.dup()
         try:
             self._loops.set_path(index, loops_own.fileno(), sock.family, switch.packed())
@@ -302,7 +306,6 @@ def _address(sock: socket.socket, switch: Locator) -> tuple[str, int]:
 
 def _prepare(sock: socket.socket, gro: bool) -> None:
     """Options that help; a kernel that refuses one serves without."""
-    stamp(sock.fileno())
     options = [
         (_SOL_UDP, _UDP_GRO, int(gro)),
         # The outer IP layer fragments what is above the path's MTU; GSO of such is refused, so it goes singly.

@@ -59,14 +59,20 @@ class SwitchDataPath:
         workers: int = 1,
         gro: bool = True,
         gso: bool = True,
+        short_queue: bool = True,
         ring_bytes: int = RING_BYTES,
     ) -> None:
-        """Bind every listen address (numeric hosts; port 0 = any). Raises SystemProblem with one line for the user."""
+        """Bind every listen address (numeric hosts; port 0 = any). Raises SystemProblem with one line for the user.
+
+        Without `short_queue` nothing is dropped for having waited too long.
+        """
         if not listen or workers < 1:
             raise ValueError("at least one listen address and one worker")
         self.gso_segments = gso_limit() if gso else 1
         """Datagrams per segmented send; 1 = this kernel has no UDP GSO, or it is off."""
         self._sockets = _open_all(listen, workers, gro)
+        for udp in (udp for row in self._sockets for udp in row if short_queue):
+            stamp(udp.sock.fileno())
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._workers: list[switch.Worker] = []
         self._origins: OrderedDict[Locator, tuple[UdpSocket, bytes]] = OrderedDict()
@@ -217,7 +223,6 @@ def _open_all(listen: Sequence[Endpoint], workers: int, gro: bool) -> list[list[
             for row in rows:
                 udp = open_udp(host, port, reuse_port=shared, v6_only=v6_only, gro=gro)
                 row.append(udp)
-                stamp(udp.sock.fileno())
                 port = udp.sock.getsockname()[1]  # the first row has chosen for all
     except BaseException:
         for row in rows:

@@ -32,7 +32,9 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 class End:
     """One node of the pair: its namespace, TUN, socket and data path, and the events it has told."""
 
-    def __init__(self, host: Host, link: str, number: int, offloads: Mapping[str, bool], stack: ExitStack) -> None:
+    def __init__(
+        self, host: Host, link: str, number: int, offloads: Mapping[str, bool], stack: ExitStack, short_queue: bool
+    ) -> None:
         self.host, self.link = host, link
         self.id = NodeID(0x1111111111111111 * number)
         self.outer = f"192.0.2.{number}"
@@ -46,7 +48,7 @@ class End:
         self.run("ip", "addr", "add", f"{self.inner}/24", "dev", "ovng0")
         self.run("ip", "addr", "add", f"{self.inner6}/64", "dev", "ovng0", "nodad")
         self.run("ip", "link", "set", "ovng0", "mtu", "1400", "up")
-        self.path = NodeDataPath(self.id, self.tun, offloads)
+        self.path = NodeDataPath(self.id, self.tun, offloads, short_queue=short_queue)
         stack.callback(self.path.close)
         self.heard: list[Event] = []
 
@@ -98,14 +100,17 @@ def switch_over(sender: End, receiver: End, key_id: int, cipher: int = AES) -> N
 
 @contextmanager
 def pair(
-    offloads: Mapping[str, bool] | None = None, cipher: int = AES, *, start: bool = True
+    offloads: Mapping[str, bool] | None = None, cipher: int = AES, *, start: bool = True, short_queue: bool = False
 ) -> Iterator[tuple[End, End]]:
-    """Two ends that talk. Namespaces, interfaces and threads are gone afterwards, whatever happened."""
+    """Two ends that talk. Namespaces, interfaces and threads are gone afterwards, whatever happened.
+
+    Without `short_queue` a slow machine drops nothing, so that tests can tell what else is missing.
+    """
     with Net("ovng-pair") as net, ExitStack() as stack:
         hosts = [net.host(name) for name in "ab"]
         net.join(hosts[0], hosts[1], ["192.0.2.1/24"], ["192.0.2.2/24"])
-        a = End(hosts[0], "b", 1, offloads or {}, stack)
-        b = End(hosts[1], "a", 2, offloads or {}, stack)
+        a = End(hosts[0], "b", 1, offloads or {}, stack, short_queue)
+        b = End(hosts[1], "a", 2, offloads or {}, stack, short_queue)
         a.join(b, cipher)
         b.join(a, cipher)
         switch_over(a, b, 1, cipher)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -237,6 +238,20 @@ def test_an_unusable_libcrypto_is_one_clear_line(path: str, message: str) -> Non
     assert message in first
     assert "OpenSSL 3.0 or newer" in first
     assert second.startswith("OpenSSL")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.parametrize(("number", "wins"), [("0x30000000", False), ("0x70100000", True), ("0x1010117f", False)])
+def test_the_highest_version_wins_not_the_first_name(tmp_path: Path, number: str, wins: bool) -> None:
+    """`libcrypto.so.4` that is the system's library but for the version it tells; 1.1.1 is passed over."""
+    (tmp_path / "version.c").write_text(f"unsigned long OpenSSL_version_num(void) {{ return {number}; }}\n")
+    command = ["cc", "-shared", "-fPIC", "-Wl,--no-as-needed", "-o", "libcrypto.so.4", "version.c", "-l:libcrypto.so.3"]
+    if subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode:
+        pytest.skip("no libcrypto.so.3 to link with")
+    program = "from ovng._fast import crypto; print(crypto.load())"
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert ("(libcrypto.so.4)" in done.stdout) == wins
 
 
 def test_the_cpu_answer_is_the_kernels() -> None:

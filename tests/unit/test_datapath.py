@@ -58,7 +58,7 @@ class Rig:
         self.switch.settimeout(SECONDS)
         self.outer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.outer.bind(("127.0.0.1", 0))
-        self.path = NodeDataPath(ME, self.tun, offloads, ring_bytes=ring_bytes)
+        self.path = NodeDataPath(ME, self.tun, offloads, ring_bytes=ring_bytes, short_queue=False)
         self.path.set_path(0, self.outer, Locator.of(*self.switch.getsockname()))
         self.path.set_active(0)
         self.heard: list[Event] = []

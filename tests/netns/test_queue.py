@@ -1,0 +1,59 @@
+"""A node that comes late to a long queue: senders are told by few losses, and nothing else is lost."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+import pytest
+
+from tests.netns.pair import End, pair, until
+from tests.netns.test_datapath import SO_RCVBUFFORCE, transfer
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces and TUN"),
+]
+
+TOO_LONG, INTERVAL = 0.002, 0.02  # SOJOURN_MAX_NS, SOJOURN_INTERVAL_NS
+
+
+def late(a: End, b: End, count: int) -> tuple[int, int, float]:
+    """Packets that waited for B's loop: how many came, how many it dropped, and for how long it went on."""
+    a.path.start()
+    with (
+        b.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as sink,
+        a.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
+    ):
+        sink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
+        sink.bind((b.inner, 0))
+        for number in range(count):
+            out.sendto(number.to_bytes(4, "big") * 300, sink.getsockname())
+        until(lambda: a.path.stats()["sent_packets"] >= count)
+        sent = time.monotonic()
+        until(lambda: time.monotonic() > sent + 2 * TOO_LONG)
+        b.path.start()
+        until(lambda: b.path.stats()["received_packets"] + b.drops.get("sojourn", 0) >= count)
+        took = time.monotonic() - sent
+        return b.path.stats()["received_packets"], b.drops.get("sojourn", 0), took
+
+
+def test_a_long_queue_loses_one_packet_per_interval() -> None:
+    with pair(start=False, short_queue=True) as (a, b):
+        received, dropped, took = late(a, b, 500)
+        assert 1 <= dropped <= 1 + took / INTERVAL
+        assert received >= 500 - dropped
+        assert not set(b.drops) - {"sojourn", "local_noise"}
+
+
+@pytest.mark.parametrize(("count", "short_queue"), [(500, False), (40, True)], ids=["unlimited", "short"])
+def test_what_loses_nothing(count: int, short_queue: bool) -> None:
+    with pair(start=False, short_queue=short_queue) as (a, b):
+        assert late(a, b, count)[1] == 0
+
+
+def test_a_stream_passes_whole() -> None:
+    with pair(short_queue=True) as (a, b):
+        transfer(a, b, 40_000_000)
+        assert not {*a.drops, *b.drops} - {"sojourn", "local_noise"}

@@ -1,0 +1,62 @@
+"""A Switch that comes late to a long queue: senders are told by few losses, and nothing else is lost."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ovng._fast import udp
+from tests.switch_fixture import CONTROL, DATA, World, header, wait_until
+
+A, B = 0xA << 60, 0xB << 60
+TOO_LONG = 0.002  # SOJOURN_MAX_NS
+INTERVAL = 0.02
+
+
+def late(trains: list[list[bytes]], *, short_queue: bool = True) -> tuple[int, int, float]:
+    """Trains that waited before forwarding began: how many datagrams were forwarded, how many dropped, in what time."""
+    w = World(short_queue=short_queue)
+    try:
+        a, b = w.node(A), w.node(B)
+        for train in trains:
+            a.send_train(train)
+        sent = time.monotonic()
+        wait_until(lambda: time.monotonic() > sent + 2 * TOO_LONG, "the age")
+        began = time.monotonic()
+        w.path.start()
+        total = sum(map(len, trains))
+        wait_until(lambda: w.count("forwarded") + w.count("drop_sojourn") == total, "all")
+        took = time.monotonic() - began
+        b.receive(w.count("forwarded"))
+        return w.count("forwarded"), w.count("drop_sojourn"), took
+    finally:
+        w.close()
+
+
+def trains(count: int, kind: int = DATA, payload: int = 1300) -> list[list[bytes]]:
+    return [[header(B, A, kind, number=40 * i + j) + bytes(payload) for j in range(40)] for i in range(count)]
+
+
+def test_a_long_queue_loses_one_datagram_per_interval() -> None:
+    forwarded, dropped, took = late(trains(20))
+    assert 1 <= dropped <= 1 + took / INTERVAL
+    assert forwarded == 800 - dropped
+
+
+@pytest.mark.parametrize(
+    ("sent", "short_queue"),
+    [(trains(20), False), (trains(20, CONTROL), True), (trains(1, payload=1000), True)],
+    ids=["unlimited", "control", "short"],
+)
+def test_what_loses_nothing(sent: list[list[bytes]], short_queue: bool) -> None:
+    assert late(sent, short_queue=short_queue)[1] == 0
+
+
+def test_the_kernel_stamps() -> None:
+    w = World(short_queue=False)
+    try:
+        assert udp.stamp(w.node(A).sock.fileno())
+    finally:
+        w.close()
+    assert not udp.stamp(-1)
