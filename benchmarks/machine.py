@@ -11,8 +11,8 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.measure import machine_seconds
 from benchmarks.systems.base import version
+from benchmarks.usage import machine_seconds
 from ovng.clock import now
 
 
