@@ -125,8 +125,9 @@ def _turns(parts: list[str], options: argparse.Namespace) -> Iterator[tuple[str,
     if "udp" in parts:
         yield "UDP", Bench.datagrams
     if "cut" in parts and not options.no_segmentation:
+        short = min(seconds, CUT_SECONDS)
         for number in range(options.rounds):
-            yield f"TCP without segmentation {number + 1} of {options.rounds}", lambda bench: _cut(bench, min(seconds, CUT_SECONDS))
+            yield f"TCP without segmentation {number + 1} of {options.rounds}", lambda bench: _cut(bench, short)
 
 
 def _cut(bench: Bench, seconds: float) -> Samples:
