@@ -56,6 +56,7 @@ lint: $(VENV)/.dev ## Format, lint and types
 
 bench: $(VENV)/.dev ## The parts, ovng beside others through one hub, the Switch alone; verdicts (10 minutes)
 	@tools/need bench
+	@$(PY) -m benchmarks.instructions
 	@$(KEEP) $(PY) -m benchmarks.micro
 	@$(KEEP) $(PY) -m benchmarks
 	@$(KEEP) $(PY) -m benchmarks.switch
