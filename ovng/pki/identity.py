@@ -129,8 +129,9 @@ def _split(uri: str) -> tuple[str, str, str]:
 
 
 def _prefix(text: str) -> Prefix:
+    family = ipaddress.IPv6Network if ":" in text else ipaddress.IPv4Network
     try:
-        prefix = ipaddress.ip_network(text)
+        prefix = family(text)
     except ValueError:
         raise IdentityError("bad_prefix", repr(text[:50])) from None
     if str(prefix) != text:  # one spelling only, so that two readers cannot differ
