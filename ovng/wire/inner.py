@@ -22,7 +22,7 @@ _PREFIX = struct.Struct(">BH")  # type, length
 _READY = struct.Struct(f">BBQQQIBB{RANDOM_SIZE}sQ")  # version, purpose, sender … random, CRL number
 _CAPABILITY = struct.Struct(">HH")  # type, length
 _ATTACH = struct.Struct(">BHQH")  # flags, grant, instance, keepalive
-_GRANT = struct.Struct(f">BHIQ{LOCATOR_SIZE}sQH")  # status, grant, lifetime, boot ID, observed, CRL number, ticket length
+_GRANT = struct.Struct(f">BHIQ{LOCATOR_SIZE}sQH")  # status, grant, lifetime, boot ID, observed, CRL number, length
 _CAPABILITY_CIPHER = 1
 
 
@@ -250,7 +250,7 @@ def _frame(kind: InnerType, body: bytes) -> bytes:
 
 
 def _pull_ready(reader: Reader) -> Ready:
-    version, number, sender, receiver, *rest = reader.fields(_READY)
+    version, number, sender, receiver, session_id, generation, key_id, ciphers, random, crl = reader.fields(_READY)
     if version != PROTOCOL_VERSION:
         raise Malformed("ready_version")
     try:
@@ -265,7 +265,8 @@ def _pull_ready(reader: Reader) -> Ready:
             if len(value) != 1 or preferred:
                 raise Malformed("ready_capability")
             preferred = value[0]
-    return Ready(purpose, NodeID(sender), NodeID(receiver), *rest, preferred)
+    ids = NodeID(sender), NodeID(receiver)
+    return Ready(purpose, *ids, session_id, generation, key_id, ciphers, random, crl, preferred)
 
 
 def _pull_close(reader: Reader) -> Close:
