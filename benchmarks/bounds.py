@@ -46,7 +46,7 @@ BOUNDS = (
     Bound("ping idle, median", ("ping_median",), "openvpn", 1.0, most=True),
     Bound("peak memory: a, hub, b", ("rss_a", "rss_hub", "rss_b"), "wireguard-go", 0.2, most=True),
     Bound("Switch: 1400 B trains, one destination", ("switch_train_1400",), "kernel", 0.35),
-    Bound("Switch: single mixed datagrams", ("switch_single_64",), PROTOTYPE, 1.0),
+    Bound("Switch: single mixed datagrams, 64 B, 1400 B", ("switch_single_64", "switch_single_1400"), PROTOTYPE, 1.0),
 )
 
 LOADED = Bound("ping loaded, less the plain path's growth", ("loaded_median",), "itself idle", 3.0, most=True)
@@ -71,10 +71,13 @@ class Verdict(NamedTuple):
 
 
 def judge(document: Document, bounds: Sequence[Bound] = BOUNDS) -> list[Verdict]:
-    """A verdict for every bound and every ovng in the document."""
-    subjects = [name for name in (SUBJECT, SUBJECT + ALT) if name in document["systems"]] or [SUBJECT]
-    verdicts = [_beside(document, bound, subject) for bound in bounds for subject in subjects]
-    return verdicts + [_loaded(document, subject) for subject in subjects]
+    """A verdict for every bound, and for the ovng with the other libcrypto where it took part in that."""
+    verdicts = []
+    for bound in (*bounds, LOADED):
+        for subject in (SUBJECT, SUBJECT + ALT):
+            if subject == SUBJECT or median(document, subject, bound.metrics[0]) is not None:
+                verdicts.append(_loaded(document, subject) if bound is LOADED else _beside(document, bound, subject))
+    return verdicts
 
 
 def render_verdicts(verdicts: Sequence[Verdict]) -> str:

@@ -27,7 +27,7 @@ def describe() -> dict[str, str]:
     }
 
 
-def busy_share(seconds: float = 0.5) -> float:
+def busy_share(seconds: float = 0.25) -> float:
     """How much of the machine others use, 0 … 1: we do nothing meanwhile."""
     began, before = now().mono, machine_seconds()
     threading.Event().wait(seconds)

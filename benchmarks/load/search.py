@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 LOSS = 0.01
-STEPS = 7
-CLOSE = 1.04
+STEPS = 6
+CLOSE = 1.05
 _FEWER = 0.7
 _MORE = 1.3
 
@@ -37,7 +37,7 @@ def search(offer: Callable[[float], Trial], steps: int = STEPS) -> Found:
     """`offer` is called with a rate, 0 for all that the generator can send, at most `steps` + 1 times.
 
     Begins at what arrived of a flood, widens until one offer held and one did not, then halves the gap (of logarithms)
-    until it is 4 %.
+    until it is 5 %.
     """
     flood = offer(0)
     if flood.holds:
