@@ -389,6 +389,7 @@ cdef class NodeLoops:
             "tun_error": node.outbound.tun_error,
             "last_tx_ms": node.outbound.last_ms,
             "last_rx_ms": node.inbound.last_ms,
+            "gso_segments": active.segments_max if active != NULL else node.segments_max,
             "drops": drops,
             "offloads": {
                 "vnet_hdr": bool(node.vnet),

@@ -36,6 +36,7 @@ Event = (
 )
 
 OFFLOADS = ("vnet_hdr", "tso", "uso", "gso", "gro")  # the first three are the TUN's
+GSO_SEGMENTS = 128  # UDP_MAX_SEGMENTS of Linux 6.9 and newer
 RING_BYTES = 1 << 20
 SOCKET_BUFFER = 4 << 20  # holds 3 ms at 10 Gbit/s
 STOP_SECONDS = 5.0
@@ -57,7 +58,8 @@ _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 class NodeDataPath:
     """The data path of the node `me` over `tun`, which stays the caller's to close, after `close`.
 
-    `offloads` turns `gso` or `gro` off (missing = on); the TUN's own are decided by `open_tun`.
+    `offloads` turns `gso` or `gro` off (missing = on); the TUN's own are decided by `open_tun`. `segments_max` bounds
+    the datagrams of one segmented send, as an older kernel does (64).
     Without `short_queue` nothing is dropped for having waited too long. Raises SystemProblem.
     """
 
@@ -69,6 +71,7 @@ class NodeDataPath:
         *,
         ring_bytes: int = RING_BYTES,
         short_queue: bool = True,
+        segments_max: int = GSO_SEGMENTS,
     ) -> None:
         wanted = offloads or {}
         self._tun, self._short_queue = tun, short_queue
@@ -84,7 +87,7 @@ class NodeDataPath:
             tun.offloads.tso,
             tun.offloads.uso,
             self._gro,
-            gso_limit() if wanted.get("gso", True) else 1,
+            min(gso_limit(), segments_max) if wanted.get("gso", True) else 1,
             ring_bytes,
             secrets.token_bytes(16),
         )
@@ -254,7 +257,8 @@ class NodeDataPath:
     # -- Figures
 
     def stats(self) -> dict[str, Any]:
-        """Counters since the start: packets and bytes (inner) each way, `drops` by reason, `offloads` in use.
+        """Counters since the start: packets and bytes (inner) each way, `drops` by reason, `offloads` in use,
+        `gso_segments` per send (1: none).
 
         `last_rx_ms`, `last_tx_ms`: CLOCK_MONOTONIC milliseconds of the last authentic packet in and sealed packet out.
         """

@@ -55,7 +55,7 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
         "traffic": {key: stats[key] for key in stats if key.startswith(("sent_", "received_", "tun_"))},
         "held": service.overlay.held,
         "counters": {name: count for name, count in sorted(counters.items()) if count},
-        "offloads": stats["offloads"],
+        "offloads": stats["offloads"] | {"gso": stats["gso_segments"] if stats["gso_segments"] > 1 else False},
         "warnings": service.warnings + service.trust.warnings(now.wall) + _newer(counters),
         "certificate": {
             "not_after": round(identity.not_after),

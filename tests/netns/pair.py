@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from ovng.demo.net import Host, Net
 from ovng.ids import Locator, NodeID
@@ -19,6 +20,7 @@ from ovng.io.tun import Tun, open_tun
 
 AES, CHACHA = 1, 2
 PORT = 5140
+OUTER = {4: "192.0.2.{}", 6: "2001:db8::{}"}
 
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
@@ -33,11 +35,11 @@ class End:
     """One node of the pair: its namespace, TUN, socket and data path, and the events it has told."""
 
     def __init__(
-        self, host: Host, link: str, number: int, offloads: Mapping[str, bool], stack: ExitStack, short_queue: bool
+        self, host: Host, link: str, number: int, offloads: Mapping[str, bool], stack: ExitStack, outer: int, **options: Any
     ) -> None:
         self.host, self.link = host, link
         self.id = NodeID(0x1111111111111111 * number)
-        self.outer = f"192.0.2.{number}"
+        self.outer = OUTER[outer].format(number)
         self.inner = f"10.77.0.{number}"
         self.inner6 = f"fd77::{number}"
         with self.host.inside():
@@ -48,7 +50,7 @@ class End:
         self.run("ip", "addr", "add", f"{self.inner}/24", "dev", "ovng0")
         self.run("ip", "addr", "add", f"{self.inner6}/64", "dev", "ovng0", "nodad")
         self.run("ip", "link", "set", "ovng0", "mtu", "1400", "up")
-        self.path = NodeDataPath(self.id, self.tun, offloads, short_queue=short_queue)
+        self.path = NodeDataPath(self.id, self.tun, offloads, **options)
         stack.callback(self.path.close)
         self.heard: list[Event] = []
 
@@ -100,17 +102,17 @@ def switch_over(sender: End, receiver: End, key_id: int, cipher: int = AES) -> N
 
 @contextmanager
 def pair(
-    offloads: Mapping[str, bool] | None = None, cipher: int = AES, *, start: bool = True, short_queue: bool = False
+    offloads: Mapping[str, bool] | None = None, cipher: int = AES, *, start: bool = True, short_queue: bool = False, outer: int = 4, **options: Any
 ) -> Iterator[tuple[End, End]]:
     """Two ends that talk. Namespaces, interfaces and threads are gone afterwards, whatever happened.
 
-    Without `short_queue` a slow machine drops nothing, so that tests can tell what else is missing.
+    `outer` is the IP version between them. Without `short_queue` a slow machine drops nothing, so that tests can tell what else is missing.
     """
     with Net("ovng-pair") as net, ExitStack() as stack:
         hosts = [net.host(name) for name in "ab"]
-        net.join(hosts[0], hosts[1], ["192.0.2.1/24"], ["192.0.2.2/24"])
-        a = End(hosts[0], "b", 1, offloads or {}, stack, short_queue)
-        b = End(hosts[1], "a", 2, offloads or {}, stack, short_queue)
+        net.join(hosts[0], hosts[1], *([f"{OUTER[outer].format(number)}/{24 if outer == 4 else 64}"] for number in (1, 2)))
+        a = End(hosts[0], "b", 1, offloads or {}, stack, outer, short_queue=short_queue, **options)
+        b = End(hosts[1], "a", 2, offloads or {}, stack, outer, short_queue=short_queue, **options)
         a.join(b, cipher)
         b.join(a, cipher)
         switch_over(a, b, 1, cipher)

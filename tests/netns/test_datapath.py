@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ovng._fast import frame
+from ovng._fast.udp import gso_limit
 from ovng.errors import SystemProblem
 from ovng.ids import NodeID
 from ovng.io.tun import open_tun
@@ -80,13 +81,14 @@ def datagrams(sender: End, receiver: End, sizes: list[int]) -> None:
             assert sink.recv(70_000) == bytes([size % 251]) * size
 
 
-def segmented(sender: End, receiver: End, size: int, count: int) -> None:
+def segmented(sender: End, receiver: End, size: int, count: int, version: int = 4) -> None:
     """An application that uses UDP GSO itself: one send of `count` datagrams, which must arrive as such."""
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
     with (
-        receiver.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as sink,
-        sender.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
+        receiver.open_socket(family, socket.SOCK_DGRAM) as sink,
+        sender.open_socket(family, socket.SOCK_DGRAM) as out,
     ):
-        sink.bind((receiver.inner, 0))
+        sink.bind((receiver.inner if version == 4 else receiver.inner6, 0))
         sink.settimeout(SECONDS)
         data = os.urandom(size * count - size // 2)
         out.connect(sink.getsockname())
@@ -122,6 +124,28 @@ def test_traffic_with_every_offload_off_in_turn(off: tuple[str, ...]) -> None:
             assert stats["sent_packets"] > 10 * stats["tun_reads"]
             assert stats["sent_packets"] > 10 * stats["sent_messages"]
             assert b.path.stats()["received_packets"] > 5 * b.path.stats()["tun_writes"]
+
+
+@pytest.mark.parametrize("outer", [4, 6])
+@pytest.mark.parametrize("gro", [True, False], ids=["gro", "no_gro"])
+@pytest.mark.parametrize("segments", [128, 64, 1])
+@pytest.mark.parametrize("tun", [(), ("vnet_hdr",), ("vnet_hdr", "tso"), ALL[:3]], ids=lambda on: "_".join(on) or "bare")
+def test_what_older_kernels_have(tun: tuple[str, ...], segments: int, gro: bool, outer: int) -> None:
+    """Every step down that a kernel or a device may take: streams whole, datagrams whole and in order, checksums good.
+
+    The receiver's kernel verifies checksums: damage would show as a stream that does not end, or a datagram that stays
+    away.
+    """
+    offloads = {name: name in tun for name in ALL[:3]} | {"gro": gro}
+    with pair(offloads, outer=outer, segments_max=segments) as (a, b):
+        for version in (4, 6):
+            transfer(a, b, 2_000_000, version)
+            segmented(a, b, 1000, 20, version)
+        datagrams(a, b, [1, 1372, 1373, 5000])
+        stats = a.path.stats()
+        assert stats["offloads"] == offloads | {"gso": segments > 1}
+        assert stats["gso_segments"] == min(segments, gso_limit())
+        assert not {*a.drops, *b.drops} - {"local_noise"}
 
 
 def test_rekey_under_load_loses_nothing() -> None:
