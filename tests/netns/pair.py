@@ -35,7 +35,14 @@ class End:
     """One node of the pair: its namespace, TUN, socket and data path, and the events it has told."""
 
     def __init__(
-        self, host: Host, link: str, number: int, offloads: Mapping[str, bool], stack: ExitStack, outer: int, **options: Any
+        self,
+        host: Host,
+        link: str,
+        number: int,
+        offloads: Mapping[str, bool],
+        stack: ExitStack,
+        outer: int,
+        **options: Any,
     ) -> None:
         self.host, self.link = host, link
         self.id = NodeID(0x1111111111111111 * number)
@@ -102,15 +109,24 @@ def switch_over(sender: End, receiver: End, key_id: int, cipher: int = AES) -> N
 
 @contextmanager
 def pair(
-    offloads: Mapping[str, bool] | None = None, cipher: int = AES, *, start: bool = True, short_queue: bool = False, outer: int = 4, **options: Any
+    offloads: Mapping[str, bool] | None = None,
+    cipher: int = AES,
+    *,
+    start: bool = True,
+    short_queue: bool = False,
+    outer: int = 4,
+    **options: Any,
 ) -> Iterator[tuple[End, End]]:
     """Two ends that talk. Namespaces, interfaces and threads are gone afterwards, whatever happened.
 
-    `outer` is the IP version between them. Without `short_queue` a slow machine drops nothing, so that tests can tell what else is missing.
+    `outer` is the IP version between them. Without `short_queue` a slow machine drops nothing, so that tests can tell
+    what else is missing.
     """
     with Net("ovng-pair") as net, ExitStack() as stack:
         hosts = [net.host(name) for name in "ab"]
-        net.join(hosts[0], hosts[1], *([f"{OUTER[outer].format(number)}/{24 if outer == 4 else 64}"] for number in (1, 2)))
+        net.join(
+            hosts[0], hosts[1], *([f"{OUTER[outer].format(number)}/{24 if outer == 4 else 64}"] for number in (1, 2))
+        )
         a = End(hosts[0], "b", 1, offloads or {}, stack, outer, short_queue=short_queue, **options)
         b = End(hosts[1], "a", 2, offloads or {}, stack, outer, short_queue=short_queue, **options)
         a.join(b, cipher)

@@ -129,7 +129,9 @@ def test_traffic_with_every_offload_off_in_turn(off: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("outer", [4, 6])
 @pytest.mark.parametrize("gro", [True, False], ids=["gro", "no_gro"])
 @pytest.mark.parametrize("segments", [128, 64, 1])
-@pytest.mark.parametrize("tun", [(), ("vnet_hdr",), ("vnet_hdr", "tso"), ALL[:3]], ids=lambda on: "_".join(on) or "bare")
+@pytest.mark.parametrize(
+    "tun", [(), ("vnet_hdr",), ("vnet_hdr", "tso"), ALL[:3]], ids=lambda on: "_".join(on) or "bare"
+)
 def test_what_older_kernels_have(tun: tuple[str, ...], segments: int, gro: bool, outer: int) -> None:
     """Every step down that a kernel or a device may take: streams whole, datagrams whole and in order, checksums good.
 
