@@ -10,6 +10,7 @@ All state about nodes is in the table, in the directory's columns and, for secon
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ovng.forwarding.resolution import Resolution
 from ovng.forwarding.revocation import Revocation
 from ovng.forwarding.snapshot import StartHints, pack_snapshot
 from ovng.forwarding.store import AeadFactory, NodeTable, Out, Random
+from ovng.forwarding.terms import PackedPrefix, Terms
 from ovng.forwarding.tickets import TicketKeys
 from ovng.forwarding.walk import TableWalk
 from ovng.ids import Locator, NodeID, Prefix
@@ -102,6 +104,23 @@ class Registrar:
         out = self._reports.handle_untrusted(datagram, source, now)
         self._tell_changes(now)
         return out
+
+    def terms(self, now: Now) -> Terms:
+        """On which the compiled report path may answer by itself, now; what it leaves comes to `handle_report`."""
+        return Terms(
+            self._switch_id,
+            self.boot_id,
+            now.boot,
+            now.wall,
+            self._attachments.crl_number,
+            self._attachments.revoked,
+            self._hints.cookie_secrets(now),
+            self._tickets.packed,
+            self._attachments.waiting,
+            lambda locator, node: self._hints.may_challenge(Locator.unpack(locator), node, now),
+            lambda node, grant, prefixes: self._learn(node, grant, prefixes, now),
+            self.counters,
+        )
 
     def handle_private(self, datagram: bytes, source: Locator, now: Now) -> list[Out]:
         """A datagram of type PRIVATE. Untrusted."""
@@ -263,6 +282,11 @@ class Registrar:
 
     def _holds(self, node: int, grant: int) -> bool:
         return self._attachments.holds(node, grant)
+
+    def _learn(self, node: int, grant: int, prefixes: Iterable[PackedPrefix], now: Now) -> None:
+        networks = (ipaddress.ip_network((address, length)) for _, length, address in prefixes)
+        self._attachments.learn(node, grant, networks)
+        self._tell_changes(now)
 
     def _tell_changes(self, now: Now) -> None:
         if self._attachments.changed:
