@@ -27,7 +27,7 @@ from ovng.config.values import Endpoint
 from ovng.errors import SystemProblem
 from ovng.forwarding.store import Out
 from ovng.forwarding.terms import Terms
-from ovng.ids import LOCATOR_SIZE, Locator, NodeID
+from ovng.ids import LOCATOR_SIZE, MAPPED, Locator, NodeID
 from ovng.io.sockets import UdpSocket, check_port_free, open_udp, send_to
 
 EndpointEvent: TypeAlias = tuple[Literal["endpoint"], int, Locator, bytes]
@@ -240,7 +240,8 @@ class SwitchDataPath:
             self._senders[worker][kind >> 8].queue_one(
                 record[:LOCATOR_SIZE], datagram, record[LOCATOR_SIZE:_LOCAL_END]
             )
-        self._flush()
+        if answers:
+            self._flush()
         return at
 
     def _flush(self) -> None:

@@ -255,7 +255,7 @@ def test_what_is_for_the_switch_arrives_with_its_source(dst: int, kind: int, hos
         datagram = stranger.send(dst, bytes(1232 - 28), kind)
         assert w.events() == [("endpoint", 0, stranger.locator, datagram)]
         w.wait_count("endpoint", 1)
-        assert w.path.events() == []
+        assert list(w.path.events()) == []
 
 
 def test_an_answer_leaves_from_the_address_that_was_asked() -> None:
@@ -468,7 +468,7 @@ def test_junk_changes_nothing() -> None:
                 seen += 1
                 if seen % 1000 == 0:  # slow enough for nothing to be lost before the loop
                     w.wait_count("received", seen)
-                    w.path.events()
+                    list(w.path.events())
             if turn == 1:
                 warm = resident_kib()
         assert seen == 100_000
@@ -497,7 +497,7 @@ def test_a_slow_python_side_loses_events_and_never_a_packet() -> None:
         wait_until(lambda: w.count("endpoint") + w.count("drop_endpoint_full") == 201, "one more")
         first = w.events()[0]
         assert first[2] == a.locator, "and it is read first"
-        while w.path.events():
+        while list(w.path.events()):
             pass
         stranger.send(0, b"room again", CONTROL)
         assert w.events()[0][3].endswith(b"room again")
@@ -595,7 +595,7 @@ def test_what_is_left_when_it_stops_is_not_told_to_somebody_elses_descriptor() -
         w.path.stop()
         reused = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(8)]
         try:
-            assert w.path.events() == []
+            assert list(w.path.events()) == []
             for fd in reused:
                 with pytest.raises(BlockingIOError):
                     os.eventfd_read(fd)
