@@ -36,7 +36,7 @@ UnmatchedEvent: TypeAlias = tuple[Literal["unmatched"], int, Locator, bytes, boo
 """A source that is not where the table says: worker, source, header (28 bytes), whether its ID is attached, length."""
 SwitchEvent: TypeAlias = EndpointEvent | UnmatchedEvent
 
-RING_BYTES = 256 << 10  # per worker and ring: 200 of the largest datagrams
+RING_BYTES = 1 << 20  # per worker and ring: 800 of the largest datagrams, 7,000 reports
 BATCH_GRO, BATCH_SINGLE = 16, 64  # messages per receive
 KNOWN_PER_CALL, STRANGERS_PER_CALL = 256, 64  # events: strangers wait, and do not make others wait
 RECORDS_PER_CALL = 1024  # per ring, with those that need no event: 10 ms at most until timers and others have their turn
