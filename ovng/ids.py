@@ -89,7 +89,7 @@ class Locator(NamedTuple):
     @property
     def site(self) -> bytes:
         """The /24 or /56 it belongs to, as a key: what one stranger can be taken to hold."""
-        return self.address[12:15] if self.address.startswith(MAPPED) else self.address[:7]
+        return site_of(self.address)
 
     @property
     def known(self) -> bool:
@@ -98,6 +98,11 @@ class Locator(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.ip}]:{self.port}" if self.ip.version == 6 else f"{self.ip}:{self.port}"
+
+
+def site_of(address: bytes) -> bytes:
+    """`Locator.site` of a packed address or locator."""
+    return address[12:15] if address.startswith(MAPPED) else address[:7]
 
 
 UNKNOWN_LOCATOR = Locator(bytes(16), 0)

@@ -2,7 +2,7 @@
 
 They say what real nodes say (PROTOCOL 6): called by CHALLENGE without echo, a plain REFRESH under the boot ID of
 before; challenged, the same with the new boot ID, cookie and ticket, again after 0.3 s, doubling, until an ACK under
-their own key. Every /24 of 127.0.0.0/8 is a site of its own, as the limits of hints see it.
+their own key; and unasked, every keepalive of 5 s. Every /24 of 127.0.0.0/8 is a site of its own, as the limits of hints see it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.attachment_fixture import prefix, seeded
 
 FIRST = 0x7100_0000_0000_0000
 PER_SITE = 500
-GRANT, KEEPALIVE, OLD_BOOT = 4_711, 25, 0x0B00_7000
+GRANT, KEEPALIVE, OLD_BOOT = 4_711, 5, 0x0B00_7000
 NUMBER = 1_000  # of the last report to the Switch before
 TRY_AGAIN, TRY_AGAIN_MAX = 0.3, 2.0
 
@@ -49,8 +49,8 @@ class Crowd:
         self._sockets = [self._socket(site) for site in range(-(-count // PER_SITE))]
         self.places = [Locator.of(*self._sockets[i // PER_SITE].getsockname()) for i in range(count)]
         self._number = [NUMBER] * count
-        self._waits: dict[int, tuple[float, float, bytes, bytes]] = {}
-        """Node → when to try again, the wait after that, boot ID and cookie."""
+        self._waits: dict[int, tuple[float, float, int, bytes, int]] = {}
+        """Node → when to try again, the wait after that, boot ID, cookie, number of the first try."""
         self.attached: set[int] = set()
         self.seen: Counter[str] = Counter()
 
@@ -73,11 +73,12 @@ class Crowd:
         poll = select.epoll()
         for site, sock in enumerate(self._sockets):
             poll.register(sock.fileno(), select.EPOLLIN)
-            assert sock.fileno() not in (other.fileno() for other in self._sockets[:site])
         by_fd = {sock.fileno(): site for site, sock in enumerate(self._sockets)}
         next_sweep = time.monotonic()
+        next_keepalive = next_sweep + KEEPALIVE
         while len(self.attached) < self.count and not until():
-            for fd, _ in poll.poll(0.02):
+            ready = poll.poll(0.02)
+            for fd, _ in ready:
                 receiver, sender = ends[by_fd[fd]]
                 for message, *_ in receiver.receive():
                     answer = self.hear(message)
@@ -85,11 +86,16 @@ class Crowd:
                         sender.queue(to, answer)
                 sender.flush()
             now = time.monotonic()
-            if now >= next_sweep:
+            if now >= next_sweep and (not ready or now > next_sweep + 0.1):  # what has come is heard before
                 next_sweep = now + 0.05
                 for i in [i for i, (due, *_) in self._waits.items() if due <= now]:
                     self.seen["tried again"] += 1
                     ends[i // PER_SITE][1].queue(to, self._show(i))
+                if now >= next_keepalive:
+                    next_keepalive = now + KEEPALIVE
+                    for i in set(range(self.count)) - self.attached - set(self._waits):
+                        self.seen["kept alive"] += 1
+                        ends[i // PER_SITE][1].queue(to, self._report(i, OLD_BOOT, bytes(16), b""))
                 for _, sender in ends:
                     sender.flush()
         poll.close()
@@ -100,33 +106,31 @@ class Crowd:
         i = node - FIRST
         if kind == ReportKind.ACK and len(datagram) == ACK_SIZE:
             right = hmac.digest(self._down[i], datagram[:-16], hashlib.sha256)[:16]
-            if hmac.compare_digest(right, datagram[-16:]) and number == self._number[i]:
+            if hmac.compare_digest(right, datagram[-16:]) and i in self._waits and number >= self._waits[i][4]:
                 self.attached.add(i)
-                self._waits.pop(i, None)
+                del self._waits[i]
                 return None
         elif kind == ReportKind.CHALLENGE and len(datagram) == CHALLENGE_SIZE:
             if not any(datagram[-8:]):
                 self.seen["called"] += 1
-                return self._report(i, OLD_BOOT.to_bytes(8, "big"), bytes(16), b"")
+                return self._report(i, OLD_BOOT, bytes(16), b"")
             if number == self._number[i]:
                 self.seen["challenged"] += 1
-                self._waits[i] = time.monotonic() + TRY_AGAIN, TRY_AGAIN, boot_id.to_bytes(8, "big"), datagram[40:56]
+                self._waits[i] = 0.0, TRY_AGAIN, boot_id, datagram[40:56], number + 1
                 return self._show(i)
         self.seen["other"] += 1
         return None
 
     def _show(self, i: int) -> bytes:
         """The ticket, and when to show it again."""
-        _, wait, boot_id, cookie = self._waits[i]
-        self._waits[i] = time.monotonic() + wait, min(2 * wait, TRY_AGAIN_MAX), boot_id, cookie
+        _, wait, boot_id, cookie, first = self._waits[i]
+        self._waits[i] = time.monotonic() + wait, min(2 * wait, TRY_AGAIN_MAX), boot_id, cookie, first
         return self._report(i, boot_id, cookie, self._tickets[i])
 
-    def _report(self, i: int, boot_id: bytes, cookie: bytes, ticket: bytes) -> bytes:
+    def _report(self, i: int, boot_id: int, cookie: bytes, ticket: bytes) -> bytes:
         """As `Update.pack` has it, at a tenth of its time."""
         self._number[i] = number = self._number[i] + 1
-        head = _HEAD.pack(
-            0x13, ReportKind.REFRESH, 0, self._switch, FIRST + i, number, int.from_bytes(boot_id, "big"), GRANT, 0, 0
-        )
+        head = _HEAD.pack(0x13, ReportKind.REFRESH, 0, self._switch, FIRST + i, number, boot_id, GRANT, 0, 0)
         data = head + _UPDATE.pack(bytes(18), KEEPALIVE, cookie) + ticket
         return data + hmac.digest(self._up[i], data, hashlib.sha256)[:16]
 
@@ -135,7 +139,7 @@ class Crowd:
         i, boot_id, cookie = 0, 7, bytes(range(16))
         common = Common(self._switch, NodeID(FIRST + i), self._number[i] + 1, boot_id, GRANT)
         wanted = Update(ReportKind.REFRESH, common, Locator(bytes(16), 0), KEEPALIVE, cookie, self._tickets[i])
-        assert self._report(i, boot_id.to_bytes(8, "big"), cookie, self._tickets[i]) == wanted.pack(self._up[i])
+        assert self._report(i, boot_id, cookie, self._tickets[i]) == wanted.pack(self._up[i])
 
     def _ticket(self, i: int, wall: float) -> bytes:
         issued = int(wall) - 3_600

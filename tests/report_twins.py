@@ -118,4 +118,3 @@ def holders(registrar: Registrar) -> list[object]:
 def state(table: NodeTable) -> list[tuple[object, ...]]:
     """Everything in a table."""
     return [(node, table.record(node), table.locators(node), table.credit(node)) for node in sorted(table.ids())]
-

@@ -479,12 +479,17 @@ cdef class Reports:
 
 
 cdef list _prefixes(const report_ticket* ticket):
-    """(family, length, address) of each."""
+    """As `forwarding/directory.py` has them: family × 256 + length, upper and lower 64 bits of the address."""
     cdef list prefixes = []
     cdef const uint8_t* at = ticket.prefixes
-    cdef int size, i
+    cdef uint32_t kind
+    cdef int i
     for i in range(ticket.prefix_count):
-        size = 4 if at[0] == 4 else 16
-        prefixes.append((at[0], at[1], (<const char*> at)[2 : 2 + size]))
-        at += 2 + size
+        kind = <uint32_t> at[0] << 8 | at[1]
+        if at[0] == 4:
+            prefixes.append((kind, 0, load_be32(at + 2)))
+            at += 6
+        else:
+            prefixes.append((kind, load_be64(at + 2), load_be64(at + 10)))
+            at += 18
     return prefixes

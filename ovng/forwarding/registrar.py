@@ -10,7 +10,6 @@ All state about nodes is in the table, in the directory's columns and, for secon
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from ovng.clock import Now
 from ovng.errors import Malformed
 from ovng.forwarding.attachments import Attachments
-from ovng.forwarding.directory import Directory
+from ovng.forwarding.directory import Directory, Key, prefix_of
 from ovng.forwarding.hints import Hints
 from ovng.forwarding.moves import Moves, confirmed_locator
 from ovng.forwarding.reports import Reports
@@ -26,7 +25,7 @@ from ovng.forwarding.resolution import Resolution
 from ovng.forwarding.revocation import Revocation
 from ovng.forwarding.snapshot import StartHints, pack_snapshot
 from ovng.forwarding.store import AeadFactory, NodeTable, Out, Random
-from ovng.forwarding.terms import PackedPrefix, Terms
+from ovng.forwarding.terms import Terms
 from ovng.forwarding.tickets import TicketKeys
 from ovng.forwarding.walk import TableWalk
 from ovng.ids import Locator, NodeID, Prefix
@@ -117,7 +116,7 @@ class Registrar:
             self._hints.cookie_secrets(now),
             self._tickets.packed,
             self._attachments.waiting,
-            lambda locator, node: self._hints.may_challenge(Locator.unpack(locator), node, now),
+            lambda locator, node: self._hints.may_challenge(locator, node, now),
             lambda node, grant, prefixes: self._learn(node, grant, prefixes, now),
             self.counters,
         )
@@ -223,7 +222,7 @@ class Registrar:
         """One step of every walk under way."""
         self._next_step = now.mono + _BUSY_TICK
         out = self._revocation.handle_timer(now.boot)
-        for node, locator in self._start_hints.due(now.mono):
+        for node, locator in self._start_hints.due(now.mono, self.counters["tickets_taken"]):
             if self._table.record(node) is None:
                 out.append(self._hints.challenge_start(node, locator, now))
         for aged in self._aging.step(max(_AGED_MIN, int(len(self._table) * _BUSY_TICK / _AGING_SECONDS))):
@@ -283,9 +282,11 @@ class Registrar:
     def _holds(self, node: int, grant: int) -> bool:
         return self._attachments.holds(node, grant)
 
-    def _learn(self, node: int, grant: int, prefixes: Iterable[PackedPrefix], now: Now) -> None:
-        networks = (ipaddress.ip_network((address, length)) for _, length, address in prefixes)
-        self._attachments.learn(node, grant, networks)
+    def _learn(self, node: int, grant: int, prefixes: Iterable[Key], now: Now) -> None:
+        """As `Attachments.learn`; only who has asked is told."""
+        for key in prefixes:
+            if self._directory.add_key(key, node, grant) and self._resolution.was_asked:
+                self._attachments.changed.append(prefix_of(key))
         self._tell_changes(now)
 
     def _tell_changes(self, now: Now) -> None:

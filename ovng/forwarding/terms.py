@@ -9,10 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Container
 from typing import NamedTuple
 
+from ovng.forwarding.directory import Key
 from ovng.ids import NodeID
-
-PackedPrefix = tuple[int, int, bytes]
-"""Family (4, 6), length in bits, address (4 or 16 bytes)."""
 
 
 class Terms(NamedTuple):
@@ -33,6 +31,6 @@ class Terms(NamedTuple):
     """Nodes whose GRANT is on its way: what their reports mean, Python knows."""
     may_challenge: Callable[[bytes, int], bool]
     """`may_challenge(locator, node)`: whether a CHALLENGE may go there now; counts it."""
-    learn: Callable[[int, int, list[PackedPrefix]], None]
+    learn: Callable[[int, int, list[Key]], None]
     """`learn(node, grant, prefixes)`: what a ticket said of a node that is attached again."""
     counters: Counter[str]

@@ -36,10 +36,12 @@ UnmatchedEvent: TypeAlias = tuple[Literal["unmatched"], int, Locator, bytes, boo
 """A source that is not where the table says: worker, source, header (28 bytes), whether its ID is attached, length."""
 SwitchEvent: TypeAlias = EndpointEvent | UnmatchedEvent
 
-RING_BYTES = 1 << 20  # per worker and ring: 800 of the largest datagrams, 7,000 reports
+RING_BYTES = 2 << 20  # per worker and ring: 6,000 reports with their tickets
 BATCH_GRO, BATCH_SINGLE = 16, 64  # messages per receive
 KNOWN_PER_CALL, STRANGERS_PER_CALL = 256, 64  # events: strangers wait, and do not make others wait
-RECORDS_PER_CALL = 1024  # per ring, with those that need no event: 10 ms at most until timers and others have their turn
+RECORDS_PER_CALL = (
+    1024  # per ring, with those that need no event: 10 ms at most until timers and others have their turn
+)
 RECORDS_PER_BATCH = 64
 ORIGINS_MAX = 8192
 STOP_SECONDS = 5.0
@@ -237,9 +239,7 @@ class SwitchDataPath:
         at = self._reports.answer(records, at, terms, answers)
         for number, datagram in answers:
             kind, record = records[number]
-            self._senders[worker][kind >> 8].queue_one(
-                record[:LOCATOR_SIZE], datagram, record[LOCATOR_SIZE:_LOCAL_END]
-            )
+            self._senders[worker][kind >> 8].queue_one(record[:LOCATOR_SIZE], datagram, record[LOCATOR_SIZE:_LOCAL_END])
         if answers:
             self._flush()
         return at

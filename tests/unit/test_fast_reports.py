@@ -277,7 +277,12 @@ def test_a_cookie_is_good_for_one_change_of_secrets(stage: Stage) -> None:
 
 @pytest.mark.parametrize(
     "spoil",
-    [lambda c: bytes(16), lambda c: bytes(8) + c[8:], lambda c: c[:15] + bytes([c[15] ^ 1]), lambda c: c[:7] + bytes(9)],
+    [
+        lambda c: bytes(16),
+        lambda c: bytes(8) + c[8:],
+        lambda c: c[:15] + bytes([c[15] ^ 1]),
+        lambda c: c[:7] + bytes(9),
+    ],
 )
 def test_a_wrong_cookie_earns_another_challenge(stage: Stage, spoil: Callable[[bytes], bytes]) -> None:
     cookie = stage.restart()
@@ -368,9 +373,7 @@ def test_a_changed_byte_of_a_ticket(stage: Stage) -> None:
     boot_id = stage.twins.plain.boot_id
     shown = [ticket[:at] + bytes([ticket[at] ^ 0x40]) + ticket[at + 1 :] for at in range(len(ticket))]
     shown += [ticket[:length] for length in range(1, len(ticket))] + [ticket + bytes(i) for i in (1, 100)]
-    reports = [
-        stage.truck.report(ReportKind.MOVE, cookie=cookie, ticket=one, boot_id=boot_id) for one in shown
-    ]
+    reports = [stage.truck.report(ReportKind.MOVE, cookie=cookie, ticket=one, boot_id=boot_id) for one in shown]
     assert stage.twins.give([(report, HOME) for report in reports]) == [[]] * len(reports)
 
 
