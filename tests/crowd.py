@@ -2,7 +2,8 @@
 
 They say what real nodes say (PROTOCOL 6): called by CHALLENGE without echo, a plain REFRESH under the boot ID of
 before; challenged, the same with the new boot ID, cookie and ticket, again after 0.3 s, doubling, until an ACK under
-their own key; and unasked, every keepalive of 5 s. Every /24 of 127.0.0.0/8 is a site of its own, as the limits of hints see it.
+their own key; and unasked, every keepalive of 5 s. Every /24 of 127.0.0.0/8 is a site of its own to the limits of
+hints.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Crowd:
         to = switch.packed()
         ends = [(Receiver(sock.fileno(), 256), Sender(sock.fileno(), 1)) for sock in self._sockets]
         poll = select.epoll()
-        for site, sock in enumerate(self._sockets):
+        for sock in self._sockets:
             poll.register(sock.fileno(), select.EPOLLIN)
         by_fd = {sock.fileno(): site for site, sock in enumerate(self._sockets)}
         next_sweep = time.monotonic()

@@ -1,4 +1,4 @@
-"""Two Switches that are told the same: one answers reports in Python alone, the other lets the compiled path go first."""
+"""Two Switches that are told the same: one answers in Python alone, the other lets the compiled path go first."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Twins:
         assert holders(self.plain) == holders(self.quick)
 
 
-def holders(registrar: Registrar) -> list[object]:
+def holders(registrar: Registrar) -> list[tuple[int, ...]]:
     """Who is in the directory, with which prefix."""
     directory = registrar._directory
     return sorted(zip(directory._kind, directory._high, directory._low, directory._node, directory._grant, strict=True))

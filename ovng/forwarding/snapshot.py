@@ -2,9 +2,9 @@
 
     "ovng nodes 1\\n", then per node: ID 8, active locator 18
 
-Nothing in a snapshot is believed. Each node gets one CHALLENGE at its old locator, spread over a second or as fast as
-their answers can be handled (a report that is lost for want of room comes again with a keepalive only); it answers with its ticket, and that is what the Switch believes. Nodes without traffic
-would else wait for their next keepalive.
+Nothing in a snapshot is believed. Each node gets one CHALLENGE at its old locator, spread over a second, or as fast as
+they come back: a report that finds the ring full comes again with a keepalive only. A node answers with its ticket,
+and that is what the Switch believes. Nodes without traffic would else wait for their next keepalive.
 """
 
 from __future__ import annotations

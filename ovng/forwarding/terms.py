@@ -1,4 +1,4 @@
-"""What the compiled report path must know to answer by itself (`_fast/reports.pyx`): the registrar's state of this moment.
+"""What the compiled report path (`_fast/reports.pyx`) must know to answer by itself: the registrar's state of a moment.
 
 It is asked for again after everything that Python did in between, so nothing in it can be out of date.
 """

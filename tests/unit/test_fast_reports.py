@@ -58,7 +58,10 @@ class Life:
         place = self.at[node.id]
         usual = self.draw.random() < 0.6
         kind = ReportKind.REFRESH if usual else self.draw.choice(UPDATES)
-        odd = (lambda: False) if usual else (lambda: self.draw.random() < 0.1)
+
+        def odd() -> bool:
+            return not usual and self.draw.random() < 0.1
+
         assert node.grant is not None
         datagram = node.report(
             kind,
@@ -159,7 +162,8 @@ class Stage:
         assert self.truck.grant is not None
         shown = self.truck.grant.ticket if ticket is None else ticket
         boot_id = self.twins.plain.boot_id
-        return self.tell(ReportKind.REFRESH, alone=alone, cookie=cookie, ticket=shown, boot_id=boot_id, **fields)
+        shown_by = self.truck.report(ReportKind.REFRESH, cookie=cookie, ticket=shown, boot_id=boot_id, **fields)  # type: ignore[arg-type]
+        return self.raw(shown_by, alone=alone)
 
 
 @pytest.fixture
@@ -406,4 +410,4 @@ def test_a_fault_in_the_directory_leaves_the_table_as_it_was(stage: Stage) -> No
     table = Table(4, bytes(16))
     with pytest.raises(ZeroDivisionError):
         Reports(table).answer([record(report, HOME)], 0, lambda: terms._replace(learn=fails), [])
-    assert len(table) == 0 and SWITCH == terms.switch_id
+    assert len(table) == 0 and terms.switch_id == SWITCH

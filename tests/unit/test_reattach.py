@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from ovng.ids import Locator, NodeID
 from ovng.io.control import ask
 from ovng.pki.folder import Folder
 from tests.crowd import Crowd
+from tests.netns.rig import say
 
 
 @pytest.mark.parametrize("count", [5_000, pytest.param(100_000, marks=pytest.mark.long)])
@@ -39,7 +39,7 @@ def test_all_are_back_by_their_tickets(count: int, tmp_path: Path) -> None:
         finally:
             crowd.close()
     counters = status["counters"]
-    print(f"{count} nodes back {took:.2f} s after the Switch was ready; {dict(crowd.seen)}", file=sys.stderr)
+    say(f"{count} nodes back {took:.2f} s after their Switch was ready; {dict(crowd.seen)}")
     assert len(crowd.attached) == status["node_count"] == count, (crowd.seen, counters)
     assert counters["tickets_taken"] == count
     assert not counters.get("attach_granted")
