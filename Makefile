@@ -10,6 +10,7 @@ PY := $(VENV)/bin/python
 PIP := $(VENV)/bin/pip --quiet --disable-pip-version-check --no-input
 FAST := $(wildcard ovng/_fast/*.pyx ovng/_fast/*.pxd ovng/_fast/*.h)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
+KEEP := $(if $(SUDO),$(SUDO) --preserve-env)
 PYTEST := -m pytest -q
 
 # What the debug and sanitizer builds are for: tests that reach compiled code.
@@ -53,10 +54,12 @@ lint: $(VENV)/.dev ## Format, lint and types
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy
 
-bench: $(VENV)/.dev ## The parts, then ovng and others through one hub, in one run; tables and JSON (4 minutes)
+bench: $(VENV)/.dev ## ovng beside others, the Switch alone, the parts; verdicts (10 minutes; BENCH="--rounds 5": longer)
 	@tools/need bench
-	@$(SUDO) $(PY) -m benchmarks.micro
-	@$(SUDO) $(PY) -m benchmarks
+	@$(KEEP) $(PY) -m benchmarks.micro
+	@$(KEEP) $(PY) -m benchmarks $(BENCH)
+	@$(KEEP) $(PY) -m benchmarks.switch
+	@$(PY) -m benchmarks.conclude
 
 fuzz: $(VENV)/.dev ## Coverage-guided fuzzing of every entry that takes network bytes (FUZZ_SECONDS each, 60)
 	@$(PY) -c 'import atheris' 2>/dev/null || $(PIP) install atheris

@@ -1,9 +1,9 @@
-"""`make bench`: every installed system in a star of its own, taking turns, so that what disturbs one disturbs all.
+"""The tunnels: every installed system in a star of its own, taking turns, so that what disturbs one disturbs all.
 
     plain ovng openvpn wireguard-go   plain ovng openvpn wireguard-go   …
 
-Prints a table of medians with a verdict per bound and writes `benchmarks/out/tunnels.json`. Ends with status 1 when a
-bound does not hold. All traffic stays in namespaces of the benchmark's own, which are gone when it ends.
+Prints tables of medians with a verdict per bound and writes `benchmarks/out/tunnels.json`. All traffic stays in
+namespaces of the benchmark's own, which are gone when it ends.
 """
 
 from __future__ import annotations
@@ -11,79 +11,94 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from benchmarks import machine
-from benchmarks.measure import CONGESTION_CONTROL, PING_INTERVAL, PINGS, Bench
-from benchmarks.report import conclude, render
+from benchmarks import machine, metrics, udp
+from benchmarks.bounds import judge, render_verdicts
+from benchmarks.report import add, render
 from benchmarks.star import star
 from benchmarks.systems import SYSTEMS, System
 from benchmarks.table import Document, write
+from benchmarks.tcp import CONGESTION_CONTROL
+from benchmarks.turn import IDLE_INTERVAL, IDLE_PINGS, LOADED_INTERVAL, Bench, Samples
 from ovng.errors import OvngError
 
 INTERRUPTED = 130
+PARTS = ("tcp", "ping", "udp", "cut")
+CUT_SECONDS = 1
+"""At most, of a transfer without segmentation: the same row again needs less."""
 
 
 def main() -> int:
     """The exit status."""
     options = _parse()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    wanted = [system for system in SYSTEMS if not options.system or system.name in options.system]
     try:
-        document = _run(wanted, options.rounds, options.seconds, segmentation=not options.no_segmentation)
+        document = _run(options)
     except KeyboardInterrupt:
         print("stopped; everything is taken down", file=sys.stderr)
         return INTERRUPTED
     except OvngError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    verdicts = conclude(document)
-    print(render(document, verdicts))
+    print(render(document, metrics.TUNNELS))
+    measured = [verdict for verdict in judge(document) if verdict.holds is not None]
+    if measured:
+        print(f"\n{render_verdicts(measured)}")
     print(f"\nall samples: {write(document, 'tunnels')}")
-    return 1 if any(verdict.holds is False for verdict in verdicts) else 0
+    return 0
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Tunnels side by side through one hub.")
     names = [system.name for system in SYSTEMS]
     parser.add_argument("--system", action="append", choices=names, help="only this one; may be given again")
-    parser.add_argument("--rounds", type=int, default=3, help="turns that everybody takes (3)")
-    parser.add_argument("--seconds", type=float, default=2, help="length of one transfer (2)")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this; may be given again")
+    parser.add_argument("--rounds", type=int, default=2, help="turns that everybody takes (2)")
+    parser.add_argument("--seconds", type=int, default=2, help="length of one transfer (2)")
+    parser.add_argument("--quick", action="store_true", help="one round of short transfers, to see that all works")
     parser.add_argument(
         "--no-segmentation",
         action="store_true",
-        help="segmentation offloads of the veths off, GRO on: nearer to a real card",
+        help="segmentation offloads of the veths off from the start, GRO on: nearer to a real card",
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.seconds = 1, 1
+    return options
 
 
-def _run(systems: list[System], rounds: int, seconds: float, *, segmentation: bool) -> Document:
+def _run(options: argparse.Namespace) -> Document:
     """Measure. Raises OvngError, KeyboardInterrupt; nothing is left behind either way."""
+    systems = [system for system in SYSTEMS if not options.system or system.name in options.system]
+    parts = [part for part in PARTS if not options.part or part in options.part]
     missing = {system.name: why for system in systems if (why := system.missing())}
     results: dict[str, Document] = {}
-    noise = []
+    noise: list[float] = []
     with ExitStack() as stack:
-        benches: dict[str, Bench] = {}
+        benches = {}
         for system in systems:
-            if system.name in missing:
-                continue
-            _say(f"starting {system.name}")
-            here = stack.enter_context(star(segmentation=segmentation))
-            benches[system.name] = Bench(here, system.start(here))
-            results[system.name] = {"notes": dict(benches[system.name].tunnel.notes), "samples": {}}
-            offloads = here.veth_offloads()
-        for number in range(rounds):
+            if system.name not in missing:
+                benches[system.name] = _start(system, stack, segmentation=not options.no_segmentation)
+        results = {name: {"notes": dict(bench.tunnel.notes), "samples": {}} for name, bench in benches.items()}
+        for name, bench in benches.items():
+            add(results[name], bench.started())
+            offloads = bench.star.veth_offloads()
+        for what, turn in _turns(parts, options):
             for name, bench in benches.items():
                 noise.append(machine.busy_share())
-                _say(f"round {number + 1} of {rounds}: {name}")
-                _add(results[name], bench.turn(seconds))
+                _say(f"{what}: {name}")
+                add(results[name], turn(bench))
         for name, bench in benches.items():
-            _add(results[name], bench.memory())
+            add(results[name], bench.memory())
     return {
         "machine": machine.describe(),
         "settings": {
-            "TCP": f"iperf3, {CONGESTION_CONTROL}, {seconds:g} s each, median of {rounds} rounds",
-            "ping": f"{PINGS}, one every {PING_INTERVAL * 1000:g} ms",
+            "TCP": f"iperf3, {CONGESTION_CONTROL}, {options.seconds} s each, median of {options.rounds} rounds",
+            "ping": f"idle {IDLE_PINGS}, one every {IDLE_INTERVAL * 1000:g} ms; "
+            f"loaded one every {LOADED_INTERVAL * 1000:g} ms beside one TCP stream",
+            "UDP": f"sendmmsg of single datagrams, one search per size, {udp.SECONDS:g} s per offer",
             "veths": ", ".join(f"{name} {'on' if there else 'off'}" for name, there in offloads.items()),
         },
         "noise": noise,
@@ -92,9 +107,32 @@ def _run(systems: list[System], rounds: int, seconds: float, *, segmentation: bo
     }
 
 
-def _add(result: Document, samples: dict[str, float]) -> None:
-    for key, value in samples.items():
-        result["samples"].setdefault(key, []).append(value)
+def _start(system: System, stack: ExitStack, *, segmentation: bool) -> Bench:
+    _say(f"starting {system.name}")
+    here = stack.enter_context(star(segmentation=segmentation))
+    return Bench(here, system.start(here))
+
+
+def _turns(parts: list[str], options: argparse.Namespace) -> Iterator[tuple[str, Callable[[Bench], Samples]]]:
+    """What everybody does, in this order: the rounds, a search per size of datagram, the veths without segmentation."""
+    seconds = options.seconds
+    for number in range(options.rounds):
+        of = f"{number + 1} of {options.rounds}"
+        if "tcp" in parts:
+            yield f"TCP {of}", lambda bench: bench.transfers(seconds)
+        if "ping" in parts:
+            yield f"ping {of}", Bench.round_trips
+    if "udp" in parts:
+        yield "UDP", Bench.datagrams
+    if "cut" in parts and not options.no_segmentation:
+        short = min(seconds, CUT_SECONDS)
+        for number in range(options.rounds):
+            yield f"TCP without segmentation {number + 1} of {options.rounds}", lambda bench: _cut(bench, short)
+
+
+def _cut(bench: Bench, seconds: int) -> Samples:
+    bench.star.stop_segmentation()
+    return bench.single_stream(seconds)
 
 
 def _say(line: str) -> None:

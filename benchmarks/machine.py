@@ -11,8 +11,8 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.measure import machine_seconds
 from benchmarks.systems.base import version
+from benchmarks.usage import machine_seconds
 from ovng.clock import now
 
 
@@ -27,7 +27,7 @@ def describe() -> dict[str, str]:
     }
 
 
-def busy_share(seconds: float = 0.5) -> float:
+def busy_share(seconds: float = 0.25) -> float:
     """How much of the machine others use, 0 … 1: we do nothing meanwhile."""
     began, before = now().mono, machine_seconds()
     threading.Event().wait(seconds)

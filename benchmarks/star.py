@@ -41,6 +41,12 @@ class Star:
         (features,) = json.loads(self.a.run("ethtool", "--json", "-k", "hub"))
         return {short: bool(features[name]["active"]) for name, short in {**_SEGMENTATION, **_RECEIVE}.items()}
 
+    def stop_segmentation(self) -> None:
+        """Take the segmentation offloads away and turn GRO on, as `star` does without `segmentation`."""
+        off = [word for name in _SEGMENTATION.values() for word in (name, "off")]
+        for host, device in ((self.a, "hub"), (self.hub, "a"), (self.hub, "b"), (self.b, "hub")):
+            host.run("ethtool", "-K", device, *off, "gro", "on")
+
 
 @contextmanager
 def star(*, segmentation: bool = True) -> Iterator[Star]:
@@ -56,8 +62,7 @@ def star(*, segmentation: bool = True) -> Iterator[Star]:
         a.default_via(HUB_FROM_A)
         b.default_via(HUB_FROM_B)
         hub.forward()
+        made = Star(net, a, hub, b)
         if not segmentation:
-            off = [word for name in _SEGMENTATION.values() for word in (name, "off")]
-            for host, device in ((a, "hub"), (hub, "a"), (hub, "b"), (b, "hub")):
-                host.run("ethtool", "-K", device, *off, "gro", "on")
-        yield Star(net, a, hub, b)
+            made.stop_segmentation()
+        yield made

@@ -1,20 +1,25 @@
-"""What a system under test is: something that can be started in a star and then reached from one end to the other."""
+"""What a system under test is: something that can be started in a star and then reached from one end to the other.
+
+One whose data path uses libcrypto may take part twice: with the system's, and under a name with `-alt` behind it with
+the one that OVNG_BENCH_LIBCRYPTO names.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from benchmarks.star import Star
-from ovng.demo.net import Process, run, wait_until
+from ovng.demo.net import Host, Process, run, wait_until
 from ovng.errors import SystemProblem
 
-READY_SECONDS = 30.0
+LIBCRYPTO = "OVNG_BENCH_LIBCRYPTO"
+ALT = "-alt"
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,9 @@ class Tunnel:
     processes: Mapping[str, Process] = field(default_factory=dict)
     """By host: a, hub, b."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """What a reader must know to judge the figures: version, cipher, offloads, settings."""
+    """What a reader must know to judge the figures: version, cipher, libcrypto, offloads, settings."""
+    first_ping: float | None = None
+    """Seconds from the start of both ends, the hub serving, to the first answer."""
 
 
 class System(Protocol):
@@ -44,16 +51,17 @@ class System(Protocol):
         """Start it in `star`; traffic passes when this returns. It ends with the star. Raises SystemProblem."""
 
 
-def wait_for_ping(star: Star, address: str, *watched: Process) -> None:
-    """Until `a` reaches `address`. Raises SystemProblem, with its last words when one of `watched` has ended."""
+def wait_for_port(host: Host, port: int) -> None:
+    """Until something on `host` has bound the UDP port. Raises SystemProblem."""
+    wait_until(lambda: f":{port} " in host.run("ss", "-Hlun"), f"UDP port {port} on {host.name}")
 
-    def answered() -> bool:
-        for process in watched:
-            process.check()
-        command = star.a.command("ping", "-n", "-c", "1", "-W", "0.2", address)
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
-    wait_until(answered, f"answer of {address}", READY_SECONDS)
+def other_libcrypto() -> Path | None:
+    """The libcrypto to measure beside the system's. Raises SystemProblem when it is not there."""
+    named = os.environ.get(LIBCRYPTO)
+    if named and not Path(named).is_file():
+        raise SystemProblem(f"{LIBCRYPTO} names {named}, which is no file")
+    return Path(named).resolve() if named else None
 
 
 def program(name: str, variable: str = "") -> str | None:

@@ -16,8 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from benchmarks.latency import FirstAnswer
 from benchmarks.star import HUB_FROM_A, HUB_FROM_B, Star
-from benchmarks.systems.base import Tunnel, program, version, wait_for_ping
+from benchmarks.systems.base import Tunnel, program, version, wait_for_port
+from ovng.demo.net import Process
 
 INNER = ipaddress.ip_network("10.78.0.0/24")
 ADDRESS = {"a": str(INNER[2]), "b": str(INNER[3])}
@@ -77,13 +79,18 @@ class OpenVpn:
         parts = {"hub": (star.hub, server)}
         for name, host, hub in (("a", star.a, HUB_FROM_A), ("b", star.b, HUB_FROM_B)):
             parts[name] = (host, _CLIENT.format(hub=hub, port=PORT))
-        processes = {}
-        for name, (host, own) in parts.items():
-            file = folder / f"{name}.conf"
+        for name, (_, own) in parts.items():
             credentials = f"ca {folder}/ca.crt\ncert {folder}/{name}.crt\nkey {folder}/{name}.key\n"
-            file.write_text(_COMMON + own + credentials)
-            processes[name] = host.start("openvpn", command, "--config", str(file))
-        wait_for_ping(star, ADDRESS["b"], *processes.values())
+            (folder / f"{name}.conf").write_text(_COMMON + own + credentials)
+
+        def start(name: str) -> Process:
+            return parts[name][0].start("openvpn", command, "--config", str(folder / f"{name}.conf"))
+
+        processes = {"hub": start("hub")}
+        wait_for_port(star.hub, PORT)
+        first = FirstAnswer(star, ADDRESS["b"])
+        processes |= {name: start(name) for name in ADDRESS}
+        first_ping = first.wait(*processes.values())
         notes = {
             "version": version(command, "--version", pattern=r"OpenVPN (\S+)"),
             "cipher": "AES-256-GCM",
@@ -91,7 +98,7 @@ class OpenVpn:
             "offloads": "none (it has none in user space)",
             "settings": "udp, tun, client-to-client, fast-io, socket buffers as the system has them, no compression",
         }
-        return Tunnel(ADDRESS["a"], ADDRESS["b"], processes, notes)
+        return Tunnel(ADDRESS["a"], ADDRESS["b"], processes, notes, first_ping)
 
 
 def _write_certificates(folder: Path) -> None:

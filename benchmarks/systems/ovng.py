@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.latency import FirstAnswer
 from benchmarks.star import HUB_FROM_A, Star
-from benchmarks.systems.base import Tunnel, wait_for_ping
+from benchmarks.systems.base import ALT, LIBCRYPTO, Tunnel, other_libcrypto
 from ovng import __version__
 from ovng.demo.deployment import Network
 
@@ -13,26 +14,28 @@ PORT = 5140
 
 
 class Ovng:
-    """As a user starts it, with every default."""
+    """As a user starts it, with every default; as `other` with the libcrypto that OVNG_BENCH_LIBCRYPTO names."""
 
-    name = "ovng"
+    def __init__(self, *, other: bool = False) -> None:
+        self.name = "ovng" + (ALT if other else "")
+        self._other = other
 
     def missing(self) -> str | None:
         """It is what this repository builds."""
-        return None
+        return f"{LIBCRYPTO} names no other libcrypto" if self._other and not other_libcrypto() else None
 
     def start(self, star: Star) -> Tunnel:
         """A CA, three profiles, three processes."""
+        settings = f"libcrypto: {other_libcrypto()}" if self._other else ""
         network = Network(star.net, "bench", prefixes=["10.77.0.0/16"], switch=[f"{HUB_FROM_A}:{PORT}"])
-        hub, a, b = network.switch(star.hub), network.node(star.a, "a"), network.node(star.b, "b")
-        hub.start()
+        hub = network.switch(star.hub, settings)
+        a, b = network.node(star.a, "a", settings=settings), network.node(star.b, "b", settings=settings)
+        processes = {"hub": hub.start()}
         hub.wait("Switch that serves", kind="switch")
-        processes = {"hub": hub.process, "a": a.start(), "b": b.start()}
-        for node in (a, b):
-            node.wait("attachment", attached=True)
-        wait_for_ping(star, b.addresses[0])
-        started = {role: process for role, process in processes.items() if process is not None}
-        return Tunnel(a.addresses[0], b.addresses[0], started, _notes(a.status()))
+        first = FirstAnswer(star, b.addresses[0])
+        processes |= {"a": a.start(), "b": b.start()}
+        first_ping = first.wait(*processes.values())
+        return Tunnel(a.addresses[0], b.addresses[0], processes, _notes(a.status()), first_ping)
 
 
 def _notes(status: dict[str, Any]) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks.latency import FirstAnswer
 from benchmarks.star import A, B, Star
-from benchmarks.systems.base import Tunnel, wait_for_ping
+from benchmarks.systems.base import Tunnel
 
 
 class Plain:
@@ -17,5 +18,5 @@ class Plain:
 
     def start(self, star: Star) -> Tunnel:
         """There is nothing to start."""
-        wait_for_ping(star, B)
+        FirstAnswer(star, B).wait()
         return Tunnel(A, B, notes={"path": "IP forwarding by the hub's kernel"})

@@ -13,8 +13,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from benchmarks.latency import FirstAnswer
 from benchmarks.star import HUB_FROM_A, HUB_FROM_B, Star
-from benchmarks.systems.base import Tunnel, program, version, wait_for_ping
+from benchmarks.systems.base import Tunnel, program, version
 from ovng.demo.net import Process, wait_until
 from ovng.errors import SystemProblem
 
@@ -48,20 +49,25 @@ class WireGuardGo:
             "a": [_peer(keys["hub"], everything, HUB_FROM_A)],
             "b": [_peer(keys["hub"], everything, HUB_FROM_B)],
         }
-        processes = {}
-        for name, host in hosts.items():
+
+        def start(name: str) -> Process:
+            host = hosts[name]
             process = host.start("wireguard", command, "-f", devices[name])
             _configure(process, devices[name], [_private(keys[name]), f"listen_port={PORT}", *peers[name]])
             host.ip("link", "set", devices[name], "mtu", str(MTU), "up")
             host.add_address(devices[name], f"{ADDRESS[name]}/24")
-            processes[name] = process
-        wait_for_ping(star, ADDRESS["b"], *processes.values())
+            return process
+
+        processes = {"hub": start("hub")}
+        first = FirstAnswer(star, ADDRESS["b"])
+        processes |= {name: start(name) for name in ("a", "b")}
+        first_ping = first.wait(*processes.values())
         notes = {
             "version": version(command, "--version", pattern=r"wireguard-go v?(\S+)"),
             "cipher": "ChaCha20-Poly1305",
             "offloads": "its own choice (TUN and UDP offloads since version 0.0.20230223)",
         }
-        return Tunnel(ADDRESS["a"], ADDRESS["b"], processes, notes)
+        return Tunnel(ADDRESS["a"], ADDRESS["b"], processes, notes, first_ping)
 
 
 def _configure(process: Process, device: str, lines: list[str]) -> None:

@@ -37,6 +37,10 @@ cdef enum:
     ACK = 0x10
     IPV4_DONT_FRAGMENT = 0x4000
     IPV4_FRAGMENT = 0x3FFF  # more fragments, or an offset
+    IPV6_HOP_BY_HOP = 0  # extension headers
+    IPV6_ROUTING = 43
+    IPV6_FRAGMENT = 44
+    IPV6_DESTINATION = 60
 
 
 cdef struct candidate:
@@ -62,9 +66,8 @@ cdef void coalesce_put(coalescer* c, const uint8_t* packet, uint32_t length) noe
         _write_whole(c, packet, length)
         return
     if not _examine(c, packet, length, &new):
-        # Perhaps a fragment of a gathered flow: it must not overtake.
-        if inner_protocol(packet) in (PROTOCOL_TCP, PROTOCOL_UDP):
-            coalesce_flush(c)
+        if _may_be_gathered(packet):
+            coalesce_flush(c)  # it must not overtake
         _write_whole(c, packet, length)
         return
     run = _find(c, &new)
@@ -126,6 +129,14 @@ cdef inline bint _examine(coalescer* c, const uint8_t* packet, uint32_t length, 
     if new.joins:
         new.joins = _checksum_holds(new, protocol)
     return True
+
+
+cdef inline bint _may_be_gathered(const uint8_t* packet) noexcept nogil:
+    """Whether what `_examine` refused may belong to a gathered flow: a fragment, or behind options or extensions."""
+    cdef int protocol = inner_protocol(packet)
+    if protocol in (PROTOCOL_TCP, PROTOCOL_UDP):
+        return True
+    return packet[0] >> 4 == 6 and protocol in (IPV6_HOP_BY_HOP, IPV6_ROUTING, IPV6_FRAGMENT, IPV6_DESTINATION)
 
 
 cdef inline bint _checksum_holds(const candidate* new, int protocol) noexcept nogil:
@@ -253,6 +264,8 @@ cdef void _write_run(coalescer* c, flow* run) noexcept nogil:
             <const uint8_t*> run.parts[i].iov_base - run.headers,
             <uint32_t> run.parts[i].iov_len + run.headers,
         )
+    if not (c.tso or c.uso):
+        coalesce_flush(c)  # what comes next is written at once, and must not overtake
 
 
 cdef inline void _finish_lead(flow* run) noexcept nogil:

@@ -19,9 +19,12 @@ from ovng._fast.frame cimport (
 from ovng._fast.inner cimport inner_check
 from ovng._fast.node cimport (
     CONTROL_MAX,
+    CROWD,
     EVENT_CONTROL,
     EVENT_FIRST_RECEIVE,
     EVENT_UNKNOWN_DATA,
+    HELD_INBOUND,
+    HELD_OUTBOUND,
     INBOUND,
     IN_AEAD,
     IN_CLUSTER,
@@ -40,10 +43,11 @@ from ovng._fast.node cimport (
     node_state,
     path,
 )
+from ovng._fast.outbound cimport outbound_step
 from ovng._fast.peers cimport peer, peer_find, peer_owns, peer_receive_key, receive_key
-from ovng._fast.reclaim cimport epoch_enter, epoch_leave, flag_load, pointer_load
+from ovng._fast.reclaim cimport epoch_enter, epoch_leave, flag_load, flag_store, pointer_load
 from ovng._fast.replay cimport replay_check, replay_commit
-from ovng._fast.ring cimport ring_acknowledge, ring_put
+from ovng._fast.ring cimport ring_acknowledge, ring_put, ring_signal
 from ovng._fast.udp cimport locator, udp_message, udp_receive
 
 cdef extern from "<poll.h>" nogil:
@@ -56,49 +60,88 @@ cdef extern from "<poll.h>" nogil:
     int poll(pollfd* fds, unsigned long count, int timeout)
 
 
+cdef enum:
+    WAKE = MAX_PATHS  # in what is polled, behind the paths
+    TUN
+    INJECTED
+    POLLED
+
+
 cdef void inbound_run(node_state* node) noexcept nogil:
     cdef inbound_state* state = &node.inbound
-    cdef uint64_t* epoch = &node.readers.readers[INBOUND].epoch
-    cdef pollfd wanted[MAX_PATHS + 1]
-    cdef bint more
+    cdef pollfd wanted[POLLED]
+    cdef bint holds
     memset(wanted, 0, sizeof(wanted))
-    wanted[MAX_PATHS].fd, wanted[MAX_PATHS].events = node.inbound_wake, POLLIN
+    wanted[WAKE].fd = node.inbound_wake
+    wanted[INJECTED].fd = node.outbound_wake
+    _look_again(node, wanted)
     while not flag_load(&node.stopping):
-        epoch_enter(epoch)
-        more = _read_paths(node, state, wanted)
-        epoch_leave(epoch)
-        if not more:
-            poll(wanted, MAX_PATHS + 1, -1)
-            if wanted[MAX_PATHS].revents:
-                ring_acknowledge(node.inbound_wake)
+        if poll(wanted, POLLED, -1) < 0:
+            continue  # EINTR
+        holds = wanted[TUN].fd >= 0
+        state.received = 0
+        _read_paths(node, state, wanted)
+        if wanted[WAKE].revents:
+            ring_acknowledge(node.inbound_wake)
+            holds = _look_again(node, wanted)
+        if not holds:
+            continue
+        if wanted[INJECTED].revents:
+            ring_acknowledge(node.outbound_wake)
+        # What we wrote may have been answered already.
+        if state.received or wanted[TUN].revents or wanted[INJECTED].revents or wanted[WAKE].revents:
+            if outbound_step(node) or state.received >= CROWD or node.outbound.tun_error:
+                _hand_over(node, wanted)
 
 
-cdef bint _read_paths(node_state* node, inbound_state* state, pollfd* wanted) noexcept nogil:
-    """One batch of each path, and `wanted` made ready for `poll`. Whether some may be left.
+cdef bint _look_again(node_state* node, pollfd* wanted) noexcept nogil:
+    """Paths as they are now, and TUN if we hold it: whether we do.
 
     A path that is taken away while we sleep on it wakes us, and its descriptor stays open until we have passed here.
     """
-    cdef path* from_path
-    cdef int index, got
-    cdef bint more = False
+    cdef uint64_t* epoch = &node.readers.readers[INBOUND].epoch
+    cdef bint holds = flag_load(&node.tun_holder) == HELD_INBOUND
+    cdef path* at
+    cdef int index
+    epoch_enter(epoch)
     for index in range(MAX_PATHS):
-        from_path = <path*> pointer_load(&node.paths[index])
-        wanted[index].fd = -1
+        at = <path*> pointer_load(&node.paths[index])
+        wanted[index].fd = -1 if at == NULL else at.fd
         wanted[index].events = POLLIN
-        if from_path == NULL:
+    epoch_leave(epoch)
+    wanted[WAKE].events = wanted[TUN].events = wanted[INJECTED].events = POLLIN
+    wanted[TUN].fd = node.tun_fd if holds else -1
+    wanted[INJECTED].fd = node.outbound_wake if holds else -1
+    return holds
+
+
+cdef void _hand_over(node_state* node, pollfd* wanted) noexcept nogil:
+    wanted[TUN].fd = wanted[INJECTED].fd = -1
+    flag_store(&node.tun_holder, HELD_OUTBOUND)
+    ring_signal(node.outbound_called)
+
+
+cdef void _read_paths(node_state* node, inbound_state* state, pollfd* wanted) noexcept nogil:
+    """One batch of each path that has something."""
+    cdef uint64_t* epoch = &node.readers.readers[INBOUND].epoch
+    cdef path* at
+    cdef int index, got
+    epoch_enter(epoch)
+    for index in range(MAX_PATHS):
+        if not wanted[index].revents:
             continue
-        wanted[index].fd = from_path.fd
-        state.receiver.fd = from_path.fd
+        at = <path*> pointer_load(&node.paths[index])
+        if at == NULL or at.fd != wanted[index].fd:
+            continue  # replaced: the wake tells us
+        state.receiver.fd = at.fd
         got = udp_receive(&state.receiver)
-        if got <= 0:
-            if got < 0:
-                wanted[index].fd = -1  # not a socket any more: no use in polling it
-            continue
-        state.now_ms = monotonic_ms()
-        _receive(node, state, <uint8_t> index, got)
-        coalesce_flush(&state.out)
-        more = True
-    return more
+        if got > 0:
+            state.now_ms = monotonic_ms()
+            _receive(node, state, <uint8_t> index, got)
+            coalesce_flush(&state.out)
+        elif got < 0:
+            wanted[index].fd = -1  # not a socket any more: no use in polling it
+    epoch_leave(epoch)
 
 
 cdef void _receive(node_state* node, inbound_state* state, uint8_t index, int count) noexcept nogil:
@@ -110,6 +153,7 @@ cdef void _receive(node_state* node, inbound_state* state, uint8_t index, int co
         offset = 0
         while offset < message.length:
             length = min(message.segment, message.length - offset)
+            state.received += 1
             _datagram(node, state, index, &message.source, message.data + offset, length)
             offset += length
         if message.length == 0:

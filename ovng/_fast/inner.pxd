@@ -8,6 +8,10 @@ from libc.string cimport memcpy
 
 from ovng._fast.frame cimport htobe16, load_be16, store_be16
 
+cdef extern from "checksum.h" nogil:
+    # `total` plus the 16-bit words of `data` in memory order, not yet folded. 64 KiB at a time cannot overflow.
+    uint64_t checksum_add(const uint8_t* data, size_t length, uint64_t total)
+
 cdef enum:
     IPV4_HEADER = 20
     IPV6_HEADER = 40
@@ -50,25 +54,6 @@ cdef inline int inner_check(const uint8_t* packet, size_t length) noexcept nogil
 
 cdef inline int inner_protocol(const uint8_t* packet) noexcept nogil:
     return packet[9] if packet[0] >> 4 == 4 else packet[6]
-
-
-cdef inline uint64_t checksum_add(const uint8_t* data, size_t length, uint64_t total) noexcept nogil:
-    """`total` plus the 16-bit words of `data` in memory order, not yet folded. 64 KiB at a time cannot overflow."""
-    cdef uint64_t low = 0
-    cdef uint64_t high = 0
-    cdef uint64_t word
-    cdef size_t i
-    cdef size_t words = length >> 3
-    for i in range(words):
-        memcpy(&word, data + 8 * i, 8)
-        low += <uint32_t> word
-        high += word >> 32
-    if length & 7:
-        word = 0
-        memcpy(&word, data + 8 * words, length & 7)
-        low += <uint32_t> word
-        high += word >> 32
-    return total + low + high
 
 
 cdef inline uint16_t checksum_fold(uint64_t total) noexcept nogil:

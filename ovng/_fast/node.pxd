@@ -9,6 +9,11 @@
 Each loop is one thread in one long call without the GIL. A loop writes only its own struct; peers, routes and paths it
 reads through published pointers within its epoch (`reclaim`). It never waits for Python: what Python must know goes
 into a bounded ring, and what the ring does not take is dropped and counted.
+
+While there is little to do, one thread serves both directions: an answer that an application gives at once leaves
+without waking another thread, which would cost more than all the rest. The thread that *holds* TUN takes the steps of
+the outbound loop. The inbound thread holds it at first and hands it over when there is work for two; the outbound
+thread gives it back after `LINGER_MS` without work. Whoever does not hold TUN touches nothing of `outbound_state`.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -36,6 +41,11 @@ cdef enum:
     CONTROL_MAX = 2048  # bytes of a datagram that Python is shown
     FRAME_BUFFER = VNET_HEADER + 65536 + 64  # one TUN read: virtio header, packet
     ARENA = 1 << 20  # sealed datagrams of one flush
+
+    HELD_INBOUND = 0  # `tun_holder`
+    HELD_OUTBOUND = 1
+    LINGER_MS = 100
+    CROWD = 64  # datagrams in one turn of the inbound loop that are work for two
 
 # Kinds of ring records; their payloads.
 cdef enum:
@@ -108,6 +118,7 @@ cdef struct inbound_state:
     uint64_t keepalives
     uint64_t last_ms
     uint64_t drops[IN_DROPS]
+    uint32_t received  # datagrams of this turn
     bucket unknown
     udp_receiver receiver
     coalescer out
@@ -120,8 +131,10 @@ cdef struct node_state:
     unsigned int segments_max
     int stopping
     int event_fd  # to Python
-    int outbound_wake
-    int inbound_wake
+    int outbound_wake  # to the holder of TUN: something was injected
+    int outbound_called  # to the outbound thread, while it holds nothing
+    int inbound_wake  # paths or the holder have changed
+    int tun_holder
     domain readers
     lookup peers
     route_table routes

@@ -118,7 +118,7 @@ cdef class NodeLoops:
         self.node = <node_state*> calloc(1, sizeof(node_state))
         if self.node == NULL:
             raise MemoryError
-        self.node.event_fd = self.node.outbound_wake = self.node.inbound_wake = -1
+        self.node.event_fd = self.node.outbound_wake = self.node.outbound_called = self.node.inbound_wake = -1
 
     def __init__(
         self,
@@ -139,6 +139,7 @@ cdef class NodeLoops:
         node.id, node.tun_fd, node.vnet, node.segments_max, node.active = id, tun_fd, vnet, segments_max, -1
         node.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         node.outbound_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        node.outbound_called = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         node.inbound_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         lookup_init(&node.peers, &node.readers, _bytes_of(hash_key, 16))
         lookup_init(&node.routes.prefixes, &node.readers, _bytes_of(hash_key, 16))
@@ -194,10 +195,10 @@ cdef class NodeLoops:
         node.outbound.frame = node.outbound.arena = NULL
         udp_receiver_free(&node.inbound.receiver)
         udp_sender_free(&node.outbound.sender)
-        for fd in (node.event_fd, node.outbound_wake, node.inbound_wake):
+        for fd in (node.event_fd, node.outbound_wake, node.outbound_called, node.inbound_wake):
             if fd >= 0:
                 close(fd)
-        node.event_fd = node.outbound_wake = node.inbound_wake = -1
+        node.event_fd = node.outbound_wake = node.outbound_called = node.inbound_wake = -1
 
     cdef node_state* _open(self) except NULL:
         """What nobody can hold any more is freed here, at the control thread's next step."""
@@ -236,6 +237,7 @@ cdef class NodeLoops:
         self._free()
 
     def _wake(self):
+        os.eventfd_write(self.node.outbound_called, 1)
         os.eventfd_write(self.node.outbound_wake, 1)
         os.eventfd_write(self.node.inbound_wake, 1)
 

@@ -7,5 +7,8 @@ is full, and then flushed; there is no timer. Whoever waits in `poll` holds no p
 
 from ovng._fast.node cimport node_state
 
+# One batch, by the holder of TUN. Whether it was a full one, so that more may be waiting.
+cdef bint outbound_step(node_state* node) noexcept nogil
+
 # Until `stopping`. The thread's only call.
 cdef void outbound_run(node_state* node) noexcept nogil

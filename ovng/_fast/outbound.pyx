@@ -14,6 +14,9 @@ from ovng._fast.node cimport (
     EVENT_NO_ROUTE,
     EVENT_SOFT_LIMIT,
     FRAME_BUFFER,
+    HELD_INBOUND,
+    HELD_OUTBOUND,
+    LINGER_MS,
     MAX_PATHS,
     OUTBOUND,
     OUT_LOCAL_NOISE,
@@ -30,7 +33,7 @@ from ovng._fast.node cimport (
 )
 from ovng._fast.peers cimport peer, peer_find, send_key
 from ovng._fast.reclaim cimport counter_add, epoch_enter, epoch_leave, flag_claim, flag_load, flag_store, pointer_load
-from ovng._fast.ring cimport ring_acknowledge, ring_peek, ring_put, ring_take
+from ovng._fast.ring cimport ring_acknowledge, ring_peek, ring_put, ring_signal, ring_take
 from ovng._fast.routes cimport route, route_find
 from ovng._fast.segment cimport (
     SEGMENT_TRUNCATED,
@@ -70,26 +73,48 @@ cdef struct target:
 
 
 cdef void outbound_run(node_state* node) noexcept nogil:
+    cdef pollfd called
+    cdef bint more = False
+    memset(&called, 0, sizeof(called))
+    called.fd, called.events = node.outbound_called, POLLIN
+    while not flag_load(&node.stopping):
+        if flag_load(&node.tun_holder) != HELD_OUTBOUND:
+            poll(&called, 1, -1)
+            ring_acknowledge(node.outbound_called)
+            more = True
+        elif more or _wait(node):
+            more = outbound_step(node)
+        else:
+            flag_store(&node.tun_holder, HELD_INBOUND)
+            ring_signal(node.inbound_wake)
+
+
+cdef bint _wait(node_state* node) noexcept nogil:
+    """Until there is something to do. False after a time without."""
+    cdef pollfd wanted[2]
+    cdef bint broken = node.outbound.tun_error != 0
+    memset(wanted, 0, sizeof(wanted))
+    wanted[0].fd, wanted[0].events = -1 if broken else node.tun_fd, POLLIN
+    wanted[1].fd, wanted[1].events = node.outbound_wake, POLLIN
+    if poll(wanted, 2, TUN_RETRY_MS if broken else LINGER_MS) == 0:
+        return broken
+    if wanted[1].revents:
+        ring_acknowledge(node.outbound_wake)
+    return True
+
+
+cdef bint outbound_step(node_state* node) noexcept nogil:
     cdef outbound_state* out = &node.outbound
     cdef uint64_t* epoch = &node.readers.readers[OUTBOUND].epoch
-    cdef pollfd wanted[2]
-    cdef bint more = False
-    memset(wanted, 0, sizeof(wanted))
-    wanted[0].events = POLLIN
-    wanted[1].fd, wanted[1].events = node.outbound_wake, POLLIN
-    while not flag_load(&node.stopping):
-        if not more:
-            wanted[0].fd = node.tun_fd if out.tun_error == 0 else -1
-            poll(wanted, 2, -1 if out.tun_error == 0 else TUN_RETRY_MS)
-            if wanted[1].revents:
-                ring_acknowledge(node.outbound_wake)
-        epoch_enter(epoch)
-        out.now_ms = monotonic_ms()
-        _choose_path(node, out)
-        more = _take_injected(node, out)
-        more = _read_tun(node, out) or more
-        _flush(out)
-        epoch_leave(epoch)
+    cdef bint more
+    epoch_enter(epoch)
+    out.now_ms = monotonic_ms()
+    _choose_path(node, out)
+    more = _take_injected(node, out)
+    more = _read_tun(node, out) or more
+    _flush(out)
+    epoch_leave(epoch)
+    return more
 
 
 cdef void _choose_path(node_state* node, outbound_state* out) noexcept nogil:

@@ -12,7 +12,7 @@ before it asks for the next. Only the headers of the first segment are saved asi
     segment 1:            [·· headers | payload 1 ]
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     VNET_HEADER = 10
@@ -28,7 +28,7 @@ cdef enum:
 cdef enum:
     SEGMENT_TRUNCATED = -1  # headers reach beyond the packet
     SEGMENT_VERSION = -2  # neither IPv4 nor IPv6
-    SEGMENT_LENGTH = -3  # the IP header tells another length
+    SEGMENT_LENGTH = -3  # the IP or UDP header tells another length, or headers are longer than any
     SEGMENT_CHECKSUM_RANGE = -4  # checksum start or offset outside the packet
     SEGMENT_GSO_TYPE = -5  # unknown, or not what the packet is
     SEGMENT_GSO_SIZE = -6  # no segment size, or no payload
@@ -49,6 +49,7 @@ cdef struct segmenter:
     uint32_t payload  # bytes to give out
     uint32_t size  # of it per segment
     uint32_t offset  # of it given out
+    uint64_t pseudo  # sum of the pseudo header without a length
     uint32_t sequence
     uint16_t identification
     uint8_t tcp_flags

@@ -1,11 +1,11 @@
 """See `segment.pxd`."""
 
 from cpython.bytes cimport PyBytes_AsString
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from ovng._fast.frame cimport load_be16, load_be32, store_be16, store_be32
+from ovng._fast.frame cimport htobe16, load_be16, load_be32, store_be16, store_be32
 from ovng._fast.inner cimport (
     INNER_BAD_VERSION,
     INNER_MAX,
@@ -19,10 +19,8 @@ from ovng._fast.inner cimport (
     checksum_add,
     checksum_put,
     inner_check,
-    inner_header,
     inner_protocol,
     inner_set_length,
-    pseudo_header,
 )
 
 from ovng.errors import Malformed
@@ -42,18 +40,18 @@ cdef enum:
 
 
 cdef int segment_begin(segmenter* s, const vnet_header* vnet, uint8_t* packet, size_t length) noexcept nogil:
+    cdef int ip = inner_check(packet, length)
+    if ip < 0:
+        return SEGMENT_VERSION if ip == INNER_BAD_VERSION else SEGMENT_LENGTH
     s.packet = packet
     s.offset = 0
     if vnet.gso_type & ~VNET_GSO_ECN == VNET_GSO_NONE:
-        return _begin_whole(s, vnet, packet, length)
-    return _begin_super(s, vnet, packet, length)
+        return _begin_whole(s, vnet, packet, length, ip)
+    return _begin_super(s, vnet, packet, length, ip)
 
 
-cdef int _begin_whole(segmenter* s, const vnet_header* vnet, uint8_t* packet, size_t length) noexcept nogil:
-    cdef int ip = inner_check(packet, length)
+cdef int _begin_whole(segmenter* s, const vnet_header* vnet, uint8_t* packet, size_t length, int ip) noexcept nogil:
     cdef size_t field
-    if ip < 0:
-        return SEGMENT_VERSION if ip == INNER_BAD_VERSION else SEGMENT_LENGTH
     if vnet.flags & VNET_NEEDS_CSUM:
         field = <size_t> vnet.csum_start + vnet.csum_offset
         if vnet.csum_start < ip or field + 2 > length:
@@ -65,13 +63,11 @@ cdef int _begin_whole(segmenter* s, const vnet_header* vnet, uint8_t* packet, si
     return 0
 
 
-cdef int _begin_super(segmenter* s, const vnet_header* vnet, uint8_t* packet, size_t length) noexcept nogil:
+cdef int _begin_super(segmenter* s, const vnet_header* vnet, uint8_t* packet, size_t length, int ip) noexcept nogil:
     cdef int kind = vnet.gso_type & ~VNET_GSO_ECN
-    cdef int version = packet[0] >> 4 if length else 0
-    cdef int ip = inner_header(packet, length)
+    cdef int version = packet[0] >> 4
     cdef size_t start = vnet.csum_start
-    if ip < 0:
-        return SEGMENT_VERSION if ip == INNER_BAD_VERSION else SEGMENT_TRUNCATED
+    cdef uint16_t told
     if not (
         (kind == VNET_GSO_TCPV4 and version == 4)
         or (kind == VNET_GSO_TCPV6 and version == 6)
@@ -93,13 +89,17 @@ cdef int _begin_super(segmenter* s, const vnet_header* vnet, uint8_t* packet, si
     s.headers = <uint32_t> start + ((packet[start + 12] >> 4) * 4 if s.tcp else UDP_HEADER)
     if s.headers < start + (TCP_HEADER if s.tcp else UDP_HEADER) or s.headers > length:
         return SEGMENT_TRUNCATED
-    if s.headers > SEGMENT_MAX_HEADERS:
+    if s.headers > SEGMENT_MAX_HEADERS or (not s.tcp and load_be16(packet + start + 4) != length - start):
         return SEGMENT_LENGTH
     s.transport = <uint32_t> start
     s.payload = <uint32_t> (length - s.headers)
     s.size = vnet.gso_size
     if s.size == 0 or s.payload == 0 or s.headers + s.size > INNER_MAX:
         return SEGMENT_GSO_SIZE
+    # The field holds the pseudo header's sum; what is taken out of it is the whole's length (RFC 1624).
+    memcpy(&told, packet + start + vnet.csum_offset, 2)
+    s.pseudo = <uint64_t> told + <uint16_t> ~htobe16(<uint16_t> (length - start))
+    store_be16(packet + start + vnet.csum_offset, 0)
     memcpy(s.saved, packet, s.headers)
     if version == 4:
         s.identification = load_be16(packet + 4)
@@ -146,14 +146,8 @@ cdef inline void _finish_headers(segmenter* s, uint8_t* packet, uint32_t take, b
         transport[13] = flags
     else:
         store_be16(transport + 4, <uint16_t> transport_length)
-    store_be16(checksum, 0)
     checksum_put(
-        checksum,
-        checksum_add(
-            transport,
-            transport_length,
-            pseudo_header(packet, PROTOCOL_TCP if s.tcp else PROTOCOL_UDP, transport_length),
-        ),
+        checksum, checksum_add(transport, transport_length, s.pseudo + htobe16(<uint16_t> transport_length))
     )
 
 

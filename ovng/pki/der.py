@@ -118,9 +118,10 @@ class _Walk:
             text = (b"19" if text[:2] >= b"50" else b"20") + text
         if len(text) != 15 or not text[:14].isdigit() or text[14:] != b"Z":
             raise Malformed("der_time")
-        parts = [int(text[:4]), *(int(text[i : i + 2]) for i in range(4, 14, 2))]
+        year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
+        hour, minute, second = int(text[8:10]), int(text[10:12]), int(text[12:14])
         try:
-            return datetime(*parts, tzinfo=UTC).timestamp()  # type: ignore[misc, arg-type]
+            return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
         except (ValueError, OverflowError):
             raise Malformed("der_time") from None
 

@@ -78,6 +78,7 @@ def identity_from_peer(peercert: Mapping[str, Any], der: bytes, network: str) ->
     except Malformed as error:
         raise IdentityError("certificate_malformed", error.reason) from None
 
+    scope = f"ovng:{network}:"
     claims: list[tuple[Kind, str]] = []
     prefixes: list[Prefix] = []
     clusters: list[str] = []
@@ -85,9 +86,11 @@ def identity_from_peer(peercert: Mapping[str, Any], der: bytes, network: str) ->
     for name, value in peercert.get("subjectAltName", ()):
         if name != "URI" or not value.startswith("ovng:"):
             continue
-        scheme_and_network, word, text = _split(value)
-        if scheme_and_network != f"ovng:{network}":
+        if value.count(":") < 3:  # an IPv6 prefix has more of them
+            raise IdentityError("bad_uri", repr(value[:100]))
+        if not value.startswith(scope):
             raise IdentityError("other_network", repr(value[:100]))
+        word, _, text = value[len(scope) :].partition(":")
         if word == "node":
             claims.append(("node", text))
         elif word == "switch":
@@ -121,16 +124,10 @@ def identity_from_peer(peercert: Mapping[str, Any], der: bytes, network: str) ->
     )
 
 
-def _split(uri: str) -> tuple[str, str, str]:
-    parts = uri.split(":", 3)  # an IPv6 prefix has colons of its own
-    if len(parts) != 4:
-        raise IdentityError("bad_uri", repr(uri[:100]))
-    return ":".join(parts[:2]), parts[2], parts[3]
-
-
 def _prefix(text: str) -> Prefix:
+    family = ipaddress.IPv6Network if ":" in text else ipaddress.IPv4Network
     try:
-        prefix = ipaddress.ip_network(text)
+        prefix = family(text)
     except ValueError:
         raise IdentityError("bad_prefix", repr(text[:50])) from None
     if str(prefix) != text:  # one spelling only, so that two readers cannot differ

@@ -37,6 +37,7 @@ ALPN = "ovng/1"
 CLOCK_TOLERANCE = 300.0  # SECURITY: a skew of more than 5 minutes is reported
 _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME, which `ssl` does not name
 _CERT_REVOKED = 23  # X509_V_ERR_CERT_REVOKED
+_PEM_BEGIN = b"-----BEGIN CERTIFICATE-----"
 _DAY = 86_400.0
 
 
@@ -53,7 +54,11 @@ class Trust:
         self.network = network
         self.refused: Counter[str] = Counter()
         """CRLs refused, by reason."""
-        self._ca, self._chain, self._load = ca.strip() + b"\n", certificate.strip() + b"\n" + key.strip() + b"\n", load
+        self._ca, self._load = ca.strip() + b"\n", load
+        if _PEM_BEGIN not in certificate:
+            raise ConfigError("cannot be used: it is no PEM certificate")
+        # With the CA's certificate behind ours, else OpenSSL looks for it, and verifies our own, in every handshake.
+        self._chain = certificate.strip() + b"\n" + key.strip() + b"\n" + self._ca
         self._crl: CrlFacts | None = None
         self._crl_der: bytes | None = None
         self.ca_public_key = _ca_public_key(ca)
@@ -195,6 +200,7 @@ class Trust:
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= _NO_CHECK_TIME
         context.options |= ssl.OP_NO_TICKET
+        context.options &= ~ssl.OP_ENABLE_MIDDLEBOX_COMPAT  # no middlebox sees this TLS (RFC 8446, D.4)
         context.set_alpn_protocols([ALPN])
         with self._load(self._chain) as path:
             context.load_cert_chain(path, password="")  # OpenSSL would ask the terminal for one

@@ -111,6 +111,7 @@ class Attempt:
         self.established = False
         """Set by the owner when this is a session's channel: from then on only a stall ends it."""
         self._env = env
+        self._agreed: tuple[Secrets, int] | None = None
         self._channel = None if self.initiator else TlsChannel(env.trust.server_context(), server_side=True)
         self._ready_end: int | None = None  # stream offset behind our READY
         self._hello_due: float | None = now.mono if self.initiator else None
@@ -257,6 +258,8 @@ class Attempt:
 
     def agreement(self) -> tuple[Secrets, int]:
         """Secrets and cipher, once both READYs are here. Raises AttemptFailed when no cipher suits both."""
+        if self._agreed is not None:
+            return self._agreed
         mine, theirs = self.my_ready, self.peer_ready
         assert mine is not None and theirs is not None
         client, server = (mine, theirs) if self.initiator else (theirs, mine)
@@ -264,10 +267,12 @@ class Attempt:
         if cipher is None:
             raise AttemptFailed("no_common_cipher", close=CloseReason.PROTOCOL_ERROR, lasting=True)
         context = KeyContext(client.sender, server.sender, server.session_id, server.generation, self.purpose)
-        return Secrets.of(client.random, server.random, context), cipher
+        self._agreed = Secrets.of(client.random, server.random, context), cipher
+        return self._agreed
 
     def forget_secrets(self) -> None:
         """Keys are derived: what would give them again is not kept beside the channel."""
+        self._agreed = None
         if self.my_ready is not None:
             self.my_ready = replace(self.my_ready, random=b"")
         if self.peer_ready is not None:

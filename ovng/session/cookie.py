@@ -43,9 +43,8 @@ class CookieJar:
         self._rotate(now)
         if len(cookie) not in (COOKIE_SIZE // 2, COOKIE_SIZE):
             return False
-        wanted = [_cookie(secret, label, parts)[: len(cookie)] for secret in (self._current, self._previous)]
-        good = [hmac.compare_digest(cookie, one) for one in wanted]
-        return any(good)
+        wanted = (_cookie(secret, label, parts)[: len(cookie)] for secret in (self._current, self._previous))
+        return any(hmac.compare_digest(cookie, one) for one in wanted)
 
     def _rotate(self, now: float) -> None:
         if self._since is not None and now < self._since + COOKIE_ROTATION:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ovng.ids import NodeID
-from ovng.wire.buffer import Writer
 from ovng.wire.inner import Cipher
 
 KEY_SIZE, IV_SIZE, MASTER_SIZE = 32, 12, 32
 _SALT = b"ovng 1"
 _HASH_SIZE = 32
+_AES_BIT, _CHACHA_BIT = (1 << cipher - 1 for cipher in (Cipher.AES_256_GCM, Cipher.CHACHA20_POLY1305))
+_CONTEXT = struct.Struct(">QQQIB")  # client ID, server ID, session ID, generation, purpose
 
 
 def hkdf_extract(salt: bytes, material: bytes) -> bytes:
@@ -47,8 +49,7 @@ class KeyContext(NamedTuple):
     purpose: int
 
     def pack(self) -> bytes:
-        writer = Writer().u64(self.client).u64(self.server).u64(self.session_id)
-        return writer.u32(self.generation).u8(self.purpose).bytes()
+        return _CONTEXT.pack(*self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,9 @@ def agree_cipher(client_offers: int, client_prefers: int, server_offers: int, se
     ChaCha20-Poly1305 costs a machine with AES instructions less than AES costs one without, so one vote decides.
     """
     common = client_offers & server_offers
-    both = {cipher for cipher in Cipher if common >> cipher - 1 & 1}
-    if Cipher.CHACHA20_POLY1305 in both and Cipher.CHACHA20_POLY1305 in (client_prefers, server_prefers):
+    chacha = common & _CHACHA_BIT
+    if chacha and Cipher.CHACHA20_POLY1305 in (client_prefers, server_prefers):
         return Cipher.CHACHA20_POLY1305
-    return min(both, default=None)
+    if common & _AES_BIT:
+        return Cipher.AES_256_GCM
+    return Cipher.CHACHA20_POLY1305 if chacha else None

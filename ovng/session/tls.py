@@ -79,7 +79,7 @@ class TlsChannel:
             self._fed += len(data)
             if self._fed > STREAM_BUFFER:
                 self._break(ChannelBroken("tls_too_long"))
-        if not self._server_side:
+        if not self._server_side and not self._watcher.done:
             self._watcher.see(data)
         self._incoming.write(data)
         self._drive()
@@ -98,7 +98,7 @@ class TlsChannel:
     def take(self) -> bytes:
         """Bytes for the peer's stream."""
         data = self._outgoing.read()
-        if self._server_side:
+        if self._server_side and not self._watcher.done:
             self._watcher.see(data)
         return data
 
@@ -125,9 +125,11 @@ class TlsChannel:
             if not self.handshake_done:
                 self.sslobj.do_handshake()
                 self.handshake_done = True
-            while data := self.sslobj.read(_READ_SIZE):
+            while self._incoming.pending or self.sslobj.pending():
+                data = self.sslobj.read(_READ_SIZE)
+                if not data:
+                    self._break(ChannelBroken("tls_closed"))
                 self._messages += self._inner.feed(data)
-            self._break(ChannelBroken("tls_closed"))
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:

@@ -7,6 +7,9 @@ raise OverflowError.
 
 from __future__ import annotations
 
+import struct
+from typing import Any
+
 from ovng.errors import Malformed
 
 
@@ -39,6 +42,10 @@ class Reader:
 
     def u64(self) -> int:
         return int.from_bytes(self.take(8), "big")
+
+    def fields(self, layout: struct.Struct) -> tuple[Any, ...]:
+        """Several fields at once, as `layout` (big-endian) says. Raises Malformed."""
+        return layout.unpack(self.take(layout.size))
 
     def rest(self) -> bytes:
         """All that is left, possibly nothing."""

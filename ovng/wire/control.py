@@ -12,12 +12,16 @@ HELLO carries as many bytes as COOKIE, so that no answer is larger than what ask
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from ovng.errors import Malformed
 from ovng.limits import COOKIE_SIZE, STREAM_PIECE
-from ovng.wire.buffer import Reader, Writer
+from ovng.wire.buffer import Reader
+
+_PREFIX = struct.Struct(">BQ")  # kind, attempt ID
+_PART = struct.Struct(">IIIHH")  # message number, cumulative, selective, flags, length of the piece
 
 
 class ControlKind(IntEnum):
@@ -29,6 +33,9 @@ class ControlKind(IntEnum):
     STREAM_R = 4
 
 
+_KINDS = {int(kind): kind for kind in ControlKind}
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """Asks for a cookie."""
@@ -36,7 +43,7 @@ class Hello:
     attempt: int
 
     def pack(self) -> bytes:
-        return Writer().u8(ControlKind.HELLO).u64(self.attempt).put(bytes(COOKIE_SIZE)).bytes()
+        return _PREFIX.pack(ControlKind.HELLO, self.attempt) + bytes(COOKIE_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class Cookie:
     cookie: bytes
 
     def pack(self) -> bytes:
-        return Writer().u8(ControlKind.COOKIE).u64(self.attempt).put(self.cookie).bytes()
+        return _PREFIX.pack(ControlKind.COOKIE, self.attempt) + self.cookie
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +80,9 @@ class Stream:
 
     def pack(self) -> bytes:
         kind = ControlKind.STREAM_R if self.cookie is None else ControlKind.STREAM_I
-        writer = Writer().u8(kind).u64(self.attempt).put(self.cookie or b"")
-        writer.u32(self.part.number).u32(self.part.cumulative).u32(self.part.selective)
-        return writer.u16(0).u16(len(self.part.piece)).put(self.part.piece).bytes()
+        part, piece = self.part, self.part.piece
+        layout = _PART.pack(part.number, part.cumulative, part.selective, 0, len(piece))
+        return b"".join((_PREFIX.pack(kind, self.attempt), self.cookie or b"", layout, piece))
 
 
 Control = Hello | Cookie | Stream
@@ -88,11 +95,10 @@ def parse_control(payload: bytes) -> Control:
     under a number, or some under number 0).
     """
     reader = Reader(payload)
-    try:
-        kind = ControlKind(reader.u8())
-    except ValueError:
-        raise Malformed("control_kind") from None
-    attempt = reader.u64()
+    number, attempt = reader.fields(_PREFIX)
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise Malformed("control_kind")
     message: Control
     if kind is ControlKind.HELLO:
         if any(reader.take(COOKIE_SIZE)):
@@ -108,10 +114,9 @@ def parse_control(payload: bytes) -> Control:
 
 
 def _pull_part(reader: Reader) -> StreamPart:
-    number, cumulative, selective = reader.u32(), reader.u32(), reader.u32()
-    if reader.u16() != 0:
+    number, cumulative, selective, flags, length = reader.fields(_PART)
+    if flags:
         raise Malformed("stream_flags")
-    length = reader.u16()
     if length > STREAM_PIECE or (number == 0) != (length == 0):
         raise Malformed("piece_length")
     return StreamPart(number, cumulative, selective, reader.take(length))

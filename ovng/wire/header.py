@@ -33,6 +33,9 @@ class PacketType(IntEnum):
     PRIVATE = 4
 
 
+_TYPES = {int(kind): kind for kind in PacketType}
+
+
 class Header(NamedTuple):
     """One header. `number` is the AEAD counter of DATA, the sequence of REPORT, 0 otherwise."""
 
@@ -63,8 +66,8 @@ def parse_header(datagram: bytes) -> Header:
     if first >> 4 != PROTOCOL_VERSION:
         raise Malformed("version")
     try:
-        kind = PacketType(first & 0x0F)
-    except ValueError:
+        kind = _TYPES[first & 0x0F]
+    except KeyError:
         raise Malformed("type") from None
     if flags & ~KNOWN_FLAGS:
         raise Malformed("flags")

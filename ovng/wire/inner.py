@@ -7,17 +7,22 @@ that a newer peer can say more.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from ovng.errors import Malformed
 from ovng.ids import LOCATOR_SIZE, Locator, NodeID
 from ovng.limits import INNER_MESSAGE_MAX, KEEPALIVE_MAX, KEEPALIVE_MIN, PROTOCOL_VERSION, TICKET_MAX
-from ovng.wire.buffer import Reader, Writer
+from ovng.wire.buffer import Reader
 
 CLOSE_TEXT_MAX = 200
 RANDOM_SIZE = 32
-_PREFIX_SIZE = 3
+_PREFIX = struct.Struct(">BH")  # type, length
+_READY = struct.Struct(f">BBQQQIBB{RANDOM_SIZE}sQ")  # version, purpose, sender … random, CRL number
+_CAPABILITY = struct.Struct(">HH")  # type, length
+_ATTACH = struct.Struct(">BHQH")  # flags, grant, instance, keepalive
+_GRANT = struct.Struct(f">BHIQ{LOCATOR_SIZE}sQH")  # status, grant, lifetime, boot ID, observed, CRL number, length
 _CAPABILITY_CIPHER = 1
 
 
@@ -91,10 +96,19 @@ class Ready:
     """Preferred cipher's number; 0 = did not say."""
 
     def pack(self) -> bytes:
-        writer = Writer().u8(PROTOCOL_VERSION).u8(self.purpose).u64(self.sender).u64(self.receiver)
-        writer.u64(self.session_id).u32(self.generation).u8(self.key_id).u8(self.ciphers)
-        writer.put(self.random).u64(self.crl_number)
-        return _frame(InnerType.READY, writer.u16(_CAPABILITY_CIPHER).u16(1).u8(self.preferred))
+        body = _READY.pack(
+            PROTOCOL_VERSION,
+            self.purpose,
+            self.sender,
+            self.receiver,
+            self.session_id,
+            self.generation,
+            self.key_id,
+            self.ciphers,
+            self.random,
+            self.crl_number,
+        )
+        return _frame(InnerType.READY, body + _CAPABILITY.pack(_CAPABILITY_CIPHER, 1) + bytes([self.preferred]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +120,7 @@ class Close:
 
     def pack(self) -> bytes:
         text = "".join(c if " " <= c <= "~" else "?" for c in self.text[:CLOSE_TEXT_MAX])
-        return _frame(InnerType.CLOSE, Writer().u8(self.reason).put(text.encode("ascii")))
+        return _frame(InnerType.CLOSE, bytes([self.reason]) + text.encode("ascii"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +130,7 @@ class Crl:
     der: bytes = field(repr=False)
 
     def pack(self) -> bytes:
-        return _frame(InnerType.CRL, Writer().put(self.der))
+        return _frame(InnerType.CRL, self.der)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +143,7 @@ class Attach:
     keepalive: int
 
     def pack(self) -> bytes:
-        writer = Writer().u8(self.flags).u16(self.grant).u64(self.instance).u16(self.keepalive)
-        return _frame(InnerType.ATTACH, writer)
+        return _frame(InnerType.ATTACH, _ATTACH.pack(self.flags, self.grant, self.instance, self.keepalive))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +159,9 @@ class Grant:
     ticket: bytes = field(repr=False, default=b"")
 
     def pack(self) -> bytes:
-        writer = Writer().u8(self.status).u16(self.grant).u32(self.lifetime).u64(self.boot_id)
-        writer.put(self.observed.packed()).u64(self.crl_number).u16(len(self.ticket)).put(self.ticket)
-        return _frame(InnerType.GRANT, writer)
+        observed, length = self.observed.packed(), len(self.ticket)
+        body = _GRANT.pack(self.status, self.grant, self.lifetime, self.boot_id, observed, self.crl_number, length)
+        return _frame(InnerType.GRANT, body + self.ticket)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +171,7 @@ class Ping:
     token: int
 
     def pack(self) -> bytes:
-        return _frame(InnerType.PING, Writer().u64(self.token))
+        return _frame(InnerType.PING, self.token.to_bytes(8, "big"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +181,7 @@ class Pong:
     token: int
 
     def pack(self) -> bytes:
-        return _frame(InnerType.PONG, Writer().u64(self.token))
+        return _frame(InnerType.PONG, self.token.to_bytes(8, "big"))
 
 
 Inner = Ready | Close | Crl | Attach | Grant | Ping | Pong
@@ -217,44 +230,43 @@ class InnerStream:
         self._data += data
         messages: list[tuple[int, bytes]] = []
         start = 0
-        while len(self._data) - start >= _PREFIX_SIZE:
-            kind = self._data[start]
-            length = int.from_bytes(self._data[start + 1 : start + _PREFIX_SIZE], "big")
+        while len(self._data) - start >= _PREFIX.size:
+            kind, length = _PREFIX.unpack_from(self._data, start)
             if length > INNER_MESSAGE_MAX:
                 raise Malformed("inner_length")
-            end = start + _PREFIX_SIZE + length
+            end = start + _PREFIX.size + length
             if end > len(self._data):
                 break
-            messages.append((kind, bytes(self._data[start + _PREFIX_SIZE : end])))
+            messages.append((kind, bytes(self._data[start + _PREFIX.size : end])))
             start = end
         del self._data[:start]
         return messages
 
 
-def _frame(kind: InnerType, body: Writer) -> bytes:
+def _frame(kind: InnerType, body: bytes) -> bytes:
     if len(body) > INNER_MESSAGE_MAX:
         raise OverflowError(f"{kind.name} of {len(body)} bytes")
-    return Writer().u8(kind).u16(len(body)).put(body.bytes()).bytes()
+    return _PREFIX.pack(kind, len(body)) + body
 
 
 def _pull_ready(reader: Reader) -> Ready:
-    if reader.u8() != PROTOCOL_VERSION:
+    version, number, sender, receiver, session_id, generation, key_id, ciphers, random, crl = reader.fields(_READY)
+    if version != PROTOCOL_VERSION:
         raise Malformed("ready_version")
     try:
-        purpose = Purpose(reader.u8())
+        purpose = Purpose(number)
     except ValueError:
         raise Malformed("ready_purpose") from None
-    sender, receiver = NodeID(reader.u64()), NodeID(reader.u64())
-    session_id, generation, key_id, ciphers = reader.u64(), reader.u32(), reader.u8(), reader.u8()
-    random, crl_number = reader.take(RANDOM_SIZE), reader.u64()
     preferred = 0
     while len(reader):
-        capability, value = reader.u16(), reader.take(reader.u16())
+        capability, length = reader.fields(_CAPABILITY)
+        value = reader.take(length)
         if capability == _CAPABILITY_CIPHER:
             if len(value) != 1 or preferred:
                 raise Malformed("ready_capability")
             preferred = value[0]
-    return Ready(purpose, sender, receiver, session_id, generation, key_id, ciphers, random, crl_number, preferred)
+    ids = NodeID(sender), NodeID(receiver)
+    return Ready(purpose, *ids, session_id, generation, key_id, ciphers, random, crl, preferred)
 
 
 def _pull_close(reader: Reader) -> Close:
@@ -269,7 +281,7 @@ def _pull_close(reader: Reader) -> Close:
 
 
 def _pull_attach(reader: Reader) -> Attach:
-    message = Attach(reader.u8(), reader.u16(), reader.u64(), reader.u16())
+    message = Attach(*reader.fields(_ATTACH))
     if message.flags not in (AttachMode.START, AttachMode.CONTINUE):
         raise Malformed("attach_flags")
     if not KEEPALIVE_MIN <= message.keepalive <= KEEPALIVE_MAX:
@@ -278,13 +290,11 @@ def _pull_attach(reader: Reader) -> Attach:
 
 
 def _pull_grant(reader: Reader) -> Grant:
+    number, grant, lifetime, boot_id, observed, crl_number, length = reader.fields(_GRANT)
     try:
-        status = GrantStatus(reader.u8())
+        status = GrantStatus(number)
     except ValueError:
         raise Malformed("grant_status") from None
-    grant, lifetime, boot_id = reader.u16(), reader.u32(), reader.u64()
-    observed, crl_number = Locator.unpack(reader.take(LOCATOR_SIZE)), reader.u64()
-    length = reader.u16()
     if length > TICKET_MAX:
         raise Malformed("grant_ticket")
-    return Grant(status, grant, lifetime, boot_id, observed, crl_number, reader.take(length))
+    return Grant(status, grant, lifetime, boot_id, Locator.unpack(observed), crl_number, reader.take(length))

@@ -77,7 +77,7 @@ def test_switch_restart_needs_no_tls(weather: Weather) -> None:
     world.start_switch()
     world.run_until(lambda: None not in (at_switch(world, truck), at_switch(world, office)), 32)
     world.network.weather = CALM
-    world.run_until(lambda: truck.seen(SwitchRestarted) and office.seen(SwitchRestarted), 32)
+    world.run_until(lambda: bool(truck.seen(SwitchRestarted) and office.seen(SwitchRestarted)), 32)
     assert (truck.handshakes, office.handshakes) == (1, 1)
 
 

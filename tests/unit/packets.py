@@ -132,3 +132,31 @@ def icmp_echo(source: str, destination: str, size: int = 32) -> bytes:
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 1, 0, 64, 1, 0)
     head += socket.inet_aton(source) + socket.inet_aton(destination)
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
+
+
+def with_options(packet: bytes, options: bytes) -> bytes:
+    """An IPv4 packet with IP options (a multiple of 4, at most 40 bytes)."""
+    length = (len(packet) + len(options)).to_bytes(2, "big")
+    head = bytes([0x45 + len(options) // 4]) + packet[1:2] + length + packet[4:10] + b"\0\0" + packet[12:20] + options
+    return _summed(head) + packet[20:]
+
+
+def with_extension(packet: bytes, kind: int) -> bytes:
+    """An IPv6 packet with an extension header of 8 bytes: 0 hop-by-hop options, 43 routing, 60 destination options.
+
+    A routing header sends it elsewhere first; checksums are those of the last destination (RFC 8200, 8.1).
+    """
+    extension = packet[6:7] + b"\0\1\4\0\0\0\0"  # PadN fills it; as a routing header it is of type 1 with 4 left
+    length = (len(packet) - 40 + len(extension)).to_bytes(2, "big")
+    destination = packet[24:39] + (b"\x99" if kind == 43 else packet[39:40])
+    return packet[:4] + length + bytes([kind]) + packet[7:24] + destination + extension + packet[40:]
+
+
+def as_fragment(packet: bytes) -> bytes:
+    """An IPv4 packet (without options) as the first of more fragments."""
+    return _summed(packet[:6] + b"\x20\0" + packet[8:10] + b"\0\0" + packet[12:20]) + packet[20:]
+
+
+def _summed(head: bytes) -> bytes:
+    """An IPv4 header whose checksum is still zero, with it."""
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:]

@@ -223,6 +223,18 @@ def test_fragments_and_options_pass_as_they_are(device: Device) -> None:
     assert device.written([bytes(fragment)] * 2) == [NO_VNET + fragment] * 2
 
 
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+@pytest.mark.parametrize("extension", [0, 43, 44, 60])
+def test_behind_an_ipv6_extension_nothing_overtakes(device: Device, protocol: int, extension: int) -> None:
+    """A flow's later fragments, or its packets with options, are not gathered, and wait for those that are."""
+    first, second, third = train_of(3, protocol=protocol, version=6)
+    plain = third.build()
+    header = bytes([protocol, 0, 1, 4, 0, 0, 0, 0])
+    odd = plain[:4] + (len(plain) - 40 + 8).to_bytes(2, "big") + bytes([extension]) + plain[7:40] + header + plain[40:]
+    frames = device.written([first.build(), second.build(), odd])
+    assert [len(segments(frames[0])), frames[1:]] == [2, [NO_VNET + odd]]
+
+
 def test_udp_without_checksum_passes_as_it_is(device: Device) -> None:
     bare = [packet.build()[:26] + b"\0\0" + packet.build()[28:] for packet in train_of(3, protocol=UDP)]
     assert device.written(bare) == [NO_VNET + packet for packet in bare]
@@ -253,6 +265,21 @@ def test_refused_super_packet_is_written_one_by_one_and_given_up(device: Device,
     result = coalesce(device.ours.fileno(), packets)
     assert result == {"writes": 2, "failed": 0, "tso": protocol != TCP, "uso": protocol != UDP}
     assert [device.theirs.recv(70_000) for _ in range(2)] == [NO_VNET + packet for packet in packets]
+
+
+def test_giving_up_lets_nothing_overtake() -> None:
+    """With the last offload gone packets are written at once: what was gathered of other flows goes first."""
+    large = [packet.build() for packet in train_of(48, size=1364)]
+    end_of_large = replace(train_of(49, size=1364)[-1], flags=ACK | FIN).build()
+    early, late = (replace(packet, ports=(1, 2)).build() for packet in train_of(2))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours, socket.socket(ours.family, ours.type) as theirs:
+        theirs.bind(("127.0.0.1", 0))
+        theirs.setblocking(False)
+        ours.connect(theirs.getsockname())  # takes datagrams of 65,507 bytes
+        result = coalesce(ours.fileno(), [*large, early, end_of_large, late], uso=False)
+        assert result == {"writes": 51, "failed": 0, "tso": False, "uso": False}
+        frames = [theirs.recv(70_000) for _ in range(51)]
+    assert frames.index(NO_VNET + early) < frames.index(NO_VNET + late)
 
 
 def test_a_device_that_takes_nothing_is_counted(device: Device) -> None:

@@ -84,6 +84,7 @@ def test_complete_packet_passes_as_it_is(whole: bytes) -> None:
 
 V4, V6 = Packet(b"p" * 3000), Packet(b"p" * 3000, version=6)
 V4_UDP = Packet(b"p" * 3000, protocol=UDP)
+LYING_UDP = V4_UDP.partial()[:24] + struct.pack("!H", 3009) + V4_UDP.partial()[26:]
 
 
 @pytest.mark.parametrize(
@@ -111,12 +112,14 @@ V4_UDP = Packet(b"p" * 3000, protocol=UDP)
         ("tun_checksum_range", vnet_header(NEEDS_CSUM, GSO_TCPV4, 40, 1000, 20, 6) + V4.partial()),
         ("tun_checksum_range", vnet_header(NEEDS_CSUM, GSO_TCPV6, 60, 1000, 39, 16) + V6.partial()),
         ("tun_truncated", vnet_header(NEEDS_CSUM, GSO_TCPV6, 60, 1000, 60_000, 16) + V6.partial()),
-        ("tun_truncated", vnet_header(NEEDS_CSUM, GSO_TCPV4, 40, 1000, 20, 16) + V4.partial()[:39]),
-        ("tun_truncated", vnet_header(NEEDS_CSUM, GSO_TCPV4, 40, 1000, 20, 16) + V4.partial()[:19]),
+        ("tun_length", vnet_header(NEEDS_CSUM, GSO_TCPV4, 40, 1000, 20, 16) + V4.partial()[:2000]),
+        ("tun_length", vnet_header(NEEDS_CSUM, GSO_TCPV6, 60, 1000, 40, 16) + V6.partial() + b"x"),
+        ("tun_length", vnet_header(NEEDS_CSUM, GSO_TCPV4, 40, 1000, 20, 16) + V4.partial()[:19]),
+        ("tun_length", vnet_header(NEEDS_CSUM, GSO_UDP_L4, 28, 1000, 20, 6) + LYING_UDP),
         ("tun_version", vnet_header(NEEDS_CSUM, GSO_TCPV4, 40, 1000, 20, 16) + b"\x70" + V4.partial()[1:]),
         ("tun_length", vnet_header(NEEDS_CSUM, GSO_TCPV6, 60, 1000, 300, 16) + V6.partial()[:60] + b"\x50" * 3000),
         ("tun_gso_size", V4.vnet(1)[:4] + bytes(2) + V4.vnet(1)[6:] + V4.partial()),
-        ("tun_gso_size", vnet_header(NEEDS_CSUM, GSO_TCPV4, 40, 1000, 20, 16) + V4.partial()[:40]),
+        ("tun_gso_size", vnet_header(NEEDS_CSUM, GSO_TCPV4, 40, 1000, 20, 16) + Packet(b"").partial()),
         ("tun_gso_size", vnet_header(NEEDS_CSUM, GSO_TCPV4, 40, 65_535, 20, 16) + V4.partial()),
     ],
 )

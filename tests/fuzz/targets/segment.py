@@ -89,30 +89,30 @@ def _answer(packet: bytes) -> None:
 
 
 def twin(frame: bytes) -> list[bytes] | str:
-    """virtio 1.2, 5.1.6.2, in plain Python: the packets, or why there are none."""
+    """virtio 1.2, 5.1.6.2, in plain Python: the packets, or why there are none.
+
+    The checksum field holds the sum of the pseudo header, as the kernel knows it: a routing header may change it.
+    """
     if len(frame) < _VNET.size:
         return "tun_truncated"
     flags, kind, _, size, start, offset = _VNET.unpack_from(frame)
     packet = frame[_VNET.size :]
     version = packet[0] >> 4 if packet else 0
     kind &= ~GSO_ECN
-    truncated = "tun_length" if kind == GSO_NONE else "tun_truncated"
     if packet and version not in (4, 6):
         return "tun_version"
-    if not packet or len(packet) < (20 if version == 4 else 40):
-        return truncated
+    if len(packet) < (20 if version == 4 else 40):
+        return "tun_length"
     header = (packet[0] & 15) * 4 if version == 4 else 40
-    if not 20 <= header <= len(packet):
-        return truncated
+    told = _field(packet, 2) if version == 4 else _field(packet, 4) + 40
+    if not 20 <= header <= len(packet) == told:
+        return "tun_length"
     if kind == GSO_NONE:
         return _whole(packet, header, flags, start, offset)
     return _super(packet, version, header, flags, kind, size, start, offset)
 
 
 def _whole(packet: bytes, header: int, flags: int, start: int, offset: int) -> list[bytes] | str:
-    told = packet[2:4] if packet[0] >> 4 == 4 else packet[4:6]
-    if int.from_bytes(told, "big") + (0 if packet[0] >> 4 == 4 else 40) != len(packet):
-        return "tun_length"
     if flags & NEEDS_CSUM:
         if start < header or start + offset + 2 > len(packet):
             return "tun_checksum_range"
@@ -138,7 +138,7 @@ def _super(
     headers = start + (packet[start + 12] >> 4) * 4 if tcp else least
     if not least <= headers <= len(packet):
         return "tun_truncated"
-    if headers > HEADERS_MAX:
+    if headers > HEADERS_MAX or (not tcp and _field(packet, start + 4) != len(packet) - start):
         return "tun_length"
     payload = packet[headers:]
     if not size or not payload or headers + size > FRAME_MAX:
@@ -146,20 +146,22 @@ def _super(
     found = []
     for at in range(0, len(payload), size):
         piece = payload[at : at + size]
-        found.append(_segment(packet[:headers], start, tcp, piece, at, at // size, at + size >= len(payload)))
+        segment = _segment(packet[:headers], start, tcp, piece, at, at // size, at + size >= len(payload))
+        pseudo = _field(packet, start + offset) + 0xFFFF - (len(packet) - start) + len(segment) - start
+        check = checksum(pseudo.to_bytes(4, "big") + segment[start:])
+        found.append(_put(segment, start + offset, check or 0xFFFF))
     return found
 
 
 def _segment(head: bytes, start: int, tcp: bool, piece: bytes, at: int, index: int, last: bool) -> bytes:
+    """Without its checksum."""
     packet, length = head + piece, len(head) + len(piece)
     if head[0] >> 4 == 4:
         packet = _put(packet, 4, int.from_bytes(head[4:6], "big") + index)
         packet = _put(_put(packet, 2, length), 10, 0)
         packet = _put(packet, 10, checksum(packet[:start]))
-        pseudo = packet[12:20]
     else:
         packet = _put(packet, 4, length - 40)
-        pseudo = packet[8:40]
     if tcp:
         sequence = int.from_bytes(head[start + 4 : start + 8], "big") + at
         flags = head[start + 13] & (0xFF if last else ~_FIN_PSH) & (~_CWR if index else 0xFF)
@@ -167,10 +169,11 @@ def _segment(head: bytes, start: int, tcp: bool, piece: bytes, at: int, index: i
         packet = packet[: start + 13] + bytes([flags]) + packet[start + 14 :]
     else:
         packet = _put(packet, start + 4, length - start)
-    field = start + (16 if tcp else 6)
-    packet = _put(packet, field, 0)
-    pseudo += struct.pack("!HH", TCP if tcp else UDP, length - start)
-    return _put(packet, field, checksum(pseudo + packet[start:]) or 0xFFFF)
+    return _put(packet, start + (16 if tcp else 6), 0)
+
+
+def _field(packet: bytes, at: int) -> int:
+    return int.from_bytes(packet[at : at + 2], "big")
 
 
 def _put(packet: bytes, at: int, value: int) -> bytes:

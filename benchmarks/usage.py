@@ -1,0 +1,54 @@
+"""What running costs: CPU seconds from /proc, of each process and of the whole machine, and peak memory.
+
+What the kernel does in soft interrupts counts in the machine's figure only, or in that of the process that was running.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ovng.demo.net import Process
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class CpuUsed:
+    """CPU seconds between two moments; filled in at the second."""
+
+    machine: float = 0.0
+    processes: dict[str, float] = field(default_factory=dict)
+
+
+@contextmanager
+def cpu_used(processes: Mapping[str, Process]) -> Iterator[CpuUsed]:
+    """What the machine and the processes spend meanwhile."""
+    used = CpuUsed()
+    machine, before = machine_seconds(), {role: process_seconds(process.pid) for role, process in processes.items()}
+    yield used
+    used.machine = machine_seconds() - machine
+    used.processes = {role: process_seconds(process.pid) - before[role] for role, process in processes.items()}
+
+
+def machine_seconds() -> float:
+    """CPU seconds that all cores have worked since boot: all of /proc/stat but idle, waiting and stolen time."""
+    with Path("/proc/stat").open() as file:
+        user, nice, system, _idle, _wait, interrupt, soft = map(int, file.readline().split()[1:8])
+    return (user + nice + system + interrupt + soft) / _TICKS
+
+
+def process_seconds(pid: int) -> float:
+    """CPU seconds of a process, all its threads, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def peak_memory(pid: int) -> float:
+    """The largest resident set of a process so far, MiB."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
