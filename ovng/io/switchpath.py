@@ -191,7 +191,7 @@ class SwitchDataPath:
         for sender in (sender for row in self._senders for sender in row):
             counted = sender.counters()
             total["endpoint_sent"] += counted["sent"]
-            total["endpoint_send_failed"] += sum(n for name, n in counted.items() if name.startswith("drop_"))
+            total["endpoint_send_failed"] += sum(n for name, n in counted.items() if name.startswith("send_"))
         return dict(total)
 
     def worker_stats(self) -> list[dict[str, int]]:

@@ -266,11 +266,11 @@ def test_a_large_snapshot_is_called_at_a_steady_pace_while_all_answer() -> None:
 def test_who_does_not_answer_slows_the_calls_and_ends_nothing() -> None:
     hints = large()
     first = sum(len(list(hints.due(10 + 0.05 * step, 0))) for step in range(1, 11))
-    assert 5_000 < first < 10_000
-    calls = [len(list(hints.due(10 + 0.05 * step, 0))) for step in range(11, 300)]
-    assert max(calls) <= 600, "as many as are given up"
+    assert 2_500 < first < 5_000
+    calls = [len(list(hints.due(10 + 0.05 * step, 0))) for step in range(11, 500)]
+    assert max(calls) <= 126, "as many as are given up"
     assert not hints.active and first + sum(calls) == 50_000
 
 
 def test_a_long_pause_is_not_made_up_for_at_once() -> None:
-    assert len(list(large().due(20.0, 0))) == 5_000
+    assert len(list(large().due(20.0, 0))) == 2_500

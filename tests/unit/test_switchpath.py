@@ -17,6 +17,7 @@ from ovng._fast.switch import COUNTER_NAMES, Worker
 from ovng._fast.table import Table
 from ovng.config.values import Endpoint
 from ovng.errors import SystemProblem
+from ovng.forwarding.store import Out
 from ovng.ids import Locator, NodeID
 from ovng.io.switchpath import SwitchDataPath
 from tests.switch_fixture import (
@@ -289,6 +290,27 @@ def test_something_unasked_for_can_be_sent_too() -> None:
             node = w.node(A, host)
             assert w.path.send(b"a push", node.locator)
             assert node.receive() == [b"a push"]
+
+
+def test_many_are_sent_in_few_calls_from_where_each_was_asked() -> None:
+    with world() as w:
+        nodes = [w.node(C + i, "::1" if i % 2 else "127.0.0.1", attached=False) for i in range(40)]
+        for node in nodes[:20]:
+            node.send(0, b"?", CONTROL)
+        w.events(20)
+        w.path.send_all([Out(b"%d" % i, node.locator) for i, node in enumerate(nodes)])
+        for i, node in enumerate(nodes):
+            assert node.receive() == [b"%d" % i]
+        assert w.count("endpoint_sent") == 40
+
+
+def test_what_cannot_be_sent_among_many_is_counted() -> None:
+    with world(listen=[Endpoint("127.0.0.1", 0)]) as w:
+        nowhere = [Locator.of("2001:db8::1", 1), Locator.of("255.255.255.255", 1)]
+        node = w.node(A)
+        w.path.send_all([Out(b"x", to) for to in (*nowhere, node.locator)])
+        assert node.receive() == [b"x"]
+        assert (w.count("endpoint_send_unreachable"), w.count("endpoint_send_failed")) == (1, 1)
 
 
 def test_what_cannot_be_sent_to_is_false_and_counted() -> None:
