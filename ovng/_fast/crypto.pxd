@@ -10,8 +10,15 @@ from libc.stdint cimport uint8_t
 
 
 cdef enum:
-    CRYPTO_CTRL_GET_TAG = 0x10  # EVP_CTRL_AEAD_GET_TAG
-    CRYPTO_CTRL_SET_TAG = 0x11  # EVP_CTRL_AEAD_SET_TAG
+    CRYPTO_OCTET_STRING = 5  # OSSL_PARAM_OCTET_STRING
+
+# OSSL_PARAM. An array of them ends with one whose key is NULL.
+cdef struct crypto_param:
+    const char* key
+    unsigned int data_type
+    void* data
+    size_t data_size
+    size_t return_size
 
 cdef struct crypto_api:
     unsigned long (*version_number)() noexcept nogil
@@ -22,7 +29,8 @@ cdef struct crypto_api:
     void (*cipher_free)(void* cipher) noexcept nogil
     void* (*ctx_new)() noexcept nogil
     void (*ctx_free)(void* ctx) noexcept nogil
-    int (*ctx_ctrl)(void* ctx, int command, int number, void* pointer) noexcept nogil
+    int (*ctx_get_params)(void* ctx, crypto_param* params) noexcept nogil
+    int (*ctx_set_params)(void* ctx, const crypto_param* params) noexcept nogil
     int (*init)(
         void* ctx, const void* cipher, const uint8_t* key, const uint8_t* iv, int encrypt, const void* params
     ) noexcept nogil

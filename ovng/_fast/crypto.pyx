@@ -41,7 +41,10 @@ cdef crypto_api _resolve(void* library) except *:
     api.cipher_free = <void (*)(void*) noexcept nogil> _symbol(library, "EVP_CIPHER_free")
     api.ctx_new = <void* (*)() noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_new")
     api.ctx_free = <void (*)(void*) noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_free")
-    api.ctx_ctrl = <int (*)(void*, int, int, void*) noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_ctrl")
+    api.ctx_get_params = <int (*)(void*, crypto_param*) noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_get_params")
+    api.ctx_set_params = <int (*)(void*, const crypto_param*) noexcept nogil> _symbol(
+        library, "EVP_CIPHER_CTX_set_params"
+    )
     api.init = <int (*)(void*, const void*, const uint8_t*, const uint8_t*, int, const void*) noexcept nogil> _symbol(
         library, "EVP_CipherInit_ex2"
     )
