@@ -36,5 +36,11 @@ cdef struct crypto_api:
     ) noexcept nogil
     int (*update)(void* ctx, uint8_t* out, int* written, const uint8_t* data, int length) noexcept nogil
     int (*final)(void* ctx, uint8_t* out, int* written) noexcept nogil
+    void* (*md_fetch)(void* library, const char* name, const char* properties) noexcept nogil
+    void* (*md_ctx_new)() noexcept nogil
+    void (*md_ctx_free)(void* ctx) noexcept nogil
+    int (*md_init)(void* ctx, const void* md, const void* params) noexcept nogil
+    int (*md_update)(void* ctx, const void* data, size_t length) noexcept nogil
+    int (*md_final)(void* ctx, uint8_t* out, unsigned int* written) noexcept nogil
 
 cdef const crypto_api* crypto_functions() noexcept nogil
