@@ -54,10 +54,11 @@ lint: $(VENV)/.dev ## Format, lint and types
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy
 
-bench: $(VENV)/.dev ## The parts, ovng beside others through one hub, the Switch alone; verdicts (10 minutes)
+bench: $(VENV)/.dev ## ovng beside others, the Switch alone, the parts; verdicts (10 minutes; BENCH="--rounds 5": longer)
 	@tools/need bench
+	@$(PY) -m benchmarks.instructions
 	@$(KEEP) $(PY) -m benchmarks.micro
-	@$(KEEP) $(PY) -m benchmarks
+	@$(KEEP) $(PY) -m benchmarks $(BENCH)
 	@$(KEEP) $(PY) -m benchmarks.switch
 	@$(PY) -m benchmarks.conclude
 

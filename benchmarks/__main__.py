@@ -26,7 +26,7 @@ from ovng.errors import OvngError
 
 INTERRUPTED = 130
 PARTS = ("tcp", "ping", "udp", "cut")
-CUT_SECONDS = 1.0
+CUT_SECONDS = 1
 """At most, of a transfer without segmentation: the same row again needs less."""
 
 
@@ -55,8 +55,8 @@ def _parse() -> argparse.Namespace:
     names = [system.name for system in SYSTEMS]
     parser.add_argument("--system", action="append", choices=names, help="only this one; may be given again")
     parser.add_argument("--part", action="append", choices=PARTS, help="only this; may be given again")
-    parser.add_argument("--rounds", type=int, default=3, help="turns that everybody takes (3)")
-    parser.add_argument("--seconds", type=float, default=1.5, help="length of one transfer (1.5)")
+    parser.add_argument("--rounds", type=int, default=2, help="turns that everybody takes (2)")
+    parser.add_argument("--seconds", type=int, default=2, help="length of one transfer (2)")
     parser.add_argument("--quick", action="store_true", help="one round of short transfers, to see that all works")
     parser.add_argument(
         "--no-segmentation",
@@ -65,7 +65,7 @@ def _parse() -> argparse.Namespace:
     )
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.seconds = 1, 1.0
+        options.rounds, options.seconds = 1, 1
     return options
 
 
@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace) -> Document:
     return {
         "machine": machine.describe(),
         "settings": {
-            "TCP": f"iperf3, {CONGESTION_CONTROL}, {options.seconds:g} s each, median of {options.rounds} rounds",
+            "TCP": f"iperf3, {CONGESTION_CONTROL}, {options.seconds} s each, median of {options.rounds} rounds",
             "ping": f"idle {IDLE_PINGS}, one every {IDLE_INTERVAL * 1000:g} ms; "
             f"loaded one every {LOADED_INTERVAL * 1000:g} ms beside one TCP stream",
             "UDP": f"sendmmsg of single datagrams, one search per size, {udp.SECONDS:g} s per offer",
@@ -121,7 +121,7 @@ def _turns(parts: list[str], options: argparse.Namespace) -> Iterator[tuple[str,
         if "tcp" in parts:
             yield f"TCP {of}", lambda bench: bench.transfers(seconds)
         if "ping" in parts:
-            yield f"ping {of}", lambda bench: bench.round_trips(seconds)
+            yield f"ping {of}", Bench.round_trips
     if "udp" in parts:
         yield "UDP", Bench.datagrams
     if "cut" in parts and not options.no_segmentation:
@@ -130,7 +130,7 @@ def _turns(parts: list[str], options: argparse.Namespace) -> Iterator[tuple[str,
             yield f"TCP without segmentation {number + 1} of {options.rounds}", lambda bench: _cut(bench, short)
 
 
-def _cut(bench: Bench, seconds: float) -> Samples:
+def _cut(bench: Bench, seconds: int) -> Samples:
     bench.star.stop_segmentation()
     return bench.single_stream(seconds)
 

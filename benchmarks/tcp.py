@@ -1,4 +1,7 @@
-"""TCP transfers by iperf3 with cubic, whatever the system's default is, as the receiver counts them."""
+"""TCP transfers by iperf3 with cubic, whatever the system's default is, as the receiver counts them.
+
+Whole seconds: iperf3 cuts off what is behind the point, and takes 0 for ever.
+"""
 
 from __future__ import annotations
 
@@ -31,21 +34,21 @@ class TcpMeter:
         self._server = star.b.start("iperf3", "iperf3", "--server", "--bind", tunnel.b)
         wait_until(self._listening, "iperf3 server")
 
-    def transfer(self, seconds: float, streams: int, *, reverse: bool = False) -> Transfer:
+    def transfer(self, seconds: int, streams: int, *, reverse: bool = False) -> Transfer:
         """From `a` to `b`, or in `reverse`. Raises SystemProblem."""
         command = self._star.a.command(*self._client(seconds, streams, reverse))
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
         return read_transfer(done.stdout)
 
-    def start(self, seconds: float) -> Process:
+    def start(self, seconds: int) -> Process:
         """One stream from `a` to `b`; this returns when it runs, and it ends by itself."""
         running = self._star.a.start("iperf3", *self._client(seconds, 1, False))
         wait_until(lambda: f":{_PORT}" in self._star.a.run("ss", "-Htn", "state", "established"), "iperf3 stream")
         return running
 
-    def _client(self, seconds: float, streams: int, reverse: bool) -> list[str]:
+    def _client(self, seconds: int, streams: int, reverse: bool) -> list[str]:
         command = ["iperf3", "--json", "--client", self._tunnel.b, "--bind", self._tunnel.a]
-        command += ["--time", f"{seconds:g}", "--parallel", str(streams), "--congestion", CONGESTION_CONTROL]
+        command += ["--time", str(seconds), "--parallel", str(streams), "--congestion", CONGESTION_CONTROL]
         return [*command, "--reverse"] if reverse else command
 
     def _listening(self) -> bool:

@@ -13,9 +13,9 @@ from benchmarks.udp import SIZES, carried
 from benchmarks.usage import cpu_used, peak_memory
 
 IDLE_PINGS, IDLE_INTERVAL = 1000, 0.001
-LOADED_INTERVAL = 0.01
-LOADED_AFTER = 0.3
-"""Seconds of a transfer before its pings begin."""
+LOADED_PINGS, LOADED_INTERVAL = 150, 0.01
+STREAM_SECONDS = 2
+"""Of the transfer beside which they are sent."""
 _GB = 1e9
 
 Samples = dict[str, float]
@@ -34,7 +34,7 @@ class Bench:
         first = self.tunnel.first_ping
         return {} if first is None else {"first_ping": first}
 
-    def transfers(self, seconds: float) -> Samples:
+    def transfers(self, seconds: int) -> Samples:
         """Four TCP transfers of `seconds`; what the first costs. Raises SystemProblem."""
         with cpu_used(self.tunnel.processes) as used:
             first = self._transfer(seconds, 1)
@@ -48,18 +48,18 @@ class Bench:
         samples["tcp4_ba"] = self._transfer(seconds, 4, reverse=True).gbit_s
         return samples
 
-    def single_stream(self, seconds: float) -> Samples:
+    def single_stream(self, seconds: int) -> Samples:
         """TCP with one stream, both directions; for veths without segmentation. Raises SystemProblem."""
         return {
             "tcp1_ab_cut": self._transfer(seconds, 1).gbit_s,
             "tcp1_ba_cut": self._transfer(seconds, 1, reverse=True).gbit_s,
         }
 
-    def round_trips(self, seconds: float) -> Samples:
-        """A second of pings on the idle tunnel, then `seconds` beside a TCP stream. Raises SystemProblem."""
+    def round_trips(self) -> Samples:
+        """Pings on the idle tunnel, then beside a TCP stream. Raises SystemProblem."""
         idle = ping(self.star, self.tunnel.b, IDLE_PINGS, IDLE_INTERVAL)
-        stream = self._tcp.start(LOADED_AFTER + seconds + LOADED_AFTER)
-        loaded = ping(self.star, self.tunnel.b, round(seconds / LOADED_INTERVAL), LOADED_INTERVAL)
+        stream = self._tcp.start(STREAM_SECONDS)
+        loaded = ping(self.star, self.tunnel.b, LOADED_PINGS, LOADED_INTERVAL)
         stream.finish()
         return {
             "ping_min": idle.smallest,
@@ -80,7 +80,7 @@ class Bench:
         """The most that each process has ever held, MiB."""
         return {f"rss_{role}": peak_memory(process.pid) for role, process in self.tunnel.processes.items()}
 
-    def _transfer(self, seconds: float, streams: int, *, reverse: bool = False) -> Transfer:
+    def _transfer(self, seconds: int, streams: int, *, reverse: bool = False) -> Transfer:
         for process in self.tunnel.processes.values():
             process.check()
         return self._tcp.transfer(seconds, streams, reverse=reverse)

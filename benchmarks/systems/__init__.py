@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.systems.base import System, Tunnel
+from benchmarks.systems.n2n import N2n
 from benchmarks.systems.nebula import Nebula
 from benchmarks.systems.openvpn import OpenVpn
 from benchmarks.systems.ovng import Ovng
@@ -18,6 +19,7 @@ SYSTEMS: tuple[System, ...] = (
     Ovng(other=True),
     OpenVpn(),
     WireGuardGo(),
+    N2n(),
     Nebula(),
     Prototype(),
     Prototype(other=True),

@@ -10,26 +10,18 @@ import struct
 from array import array
 from collections.abc import Iterator
 
-from ovng.ids import Prefix
-
 _INDEX_START = 1024
-_ADDRESS_SIZES = {4: 4, 6: 16}
 _HOLDER = struct.Struct(">QH")  # node, grant
 
 Key = bytes
-"""Prefix length + 1, then the address; a free row begins with 0."""
-
-
-def key_of(prefix: Prefix) -> Key:
-    """5 bytes for IPv4, 17 for IPv6."""
-    return bytes([prefix.prefixlen + 1]) + prefix.network_address.packed
+"""What stands for a prefix, always of one size; its first byte is not 0, which marks a free row."""
 
 
 class Holdings:
     """Entries are named by small numbers, which are used again after `drop`."""
 
-    def __init__(self, version: int) -> None:
-        self._key_size = 1 + _ADDRESS_SIZES[version]
+    def __init__(self, key_size: int) -> None:
+        self._key_size = key_size
         self._row_size = self._key_size + _HOLDER.size
         self._rows = bytearray()
         self._free = array("I")
