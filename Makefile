@@ -56,6 +56,7 @@ lint: $(VENV)/.dev ## Format, lint and types
 
 bench: $(VENV)/.dev ## ovng beside others, the Switch alone, the parts; verdicts (10 minutes; BENCH="--rounds 5": longer)
 	@tools/need bench
+	@$(PY) -m benchmarks.instructions
 	@$(KEEP) $(PY) -m benchmarks.micro
 	@$(KEEP) $(PY) -m benchmarks $(BENCH)
 	@$(KEEP) $(PY) -m benchmarks.switch

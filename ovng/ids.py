@@ -12,7 +12,7 @@ from ovng.errors import Malformed
 NODE_ID_SIZE = 8
 LOCATOR_SIZE = 18  # IPv6 address 16, port 2; IPv4 as ::ffff:a.b.c.d
 
-_MAPPED = b"\0" * 10 + b"\xff\xff"
+MAPPED = b"\0" * 10 + b"\xff\xff"  # ::ffff:0:0/96
 _PRINTED = re.compile(r"[0-9a-f]{4}(?:-[0-9a-f]{4}){3}\Z")
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -66,7 +66,7 @@ class Locator(NamedTuple):
     def of(cls, host: str, port: int) -> Locator:
         """From a numeric IPv4 or IPv6 address (a scope after % is ignored). Raises ValueError."""
         ip = ipaddress.ip_address(host.split("%", 1)[0])
-        packed = ip.packed if ip.version == 6 else _MAPPED + ip.packed
+        packed = ip.packed if ip.version == 6 else MAPPED + ip.packed
         return cls(packed, port)
 
     @classmethod
@@ -89,7 +89,7 @@ class Locator(NamedTuple):
     @property
     def site(self) -> bytes:
         """The /24 or /56 it belongs to, as a key: what one stranger can be taken to hold."""
-        return self.address[12:15] if self.address.startswith(_MAPPED) else self.address[:7]
+        return site_of(self.address)
 
     @property
     def known(self) -> bool:
@@ -98,6 +98,11 @@ class Locator(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.ip}]:{self.port}" if self.ip.version == 6 else f"{self.ip}:{self.port}"
+
+
+def site_of(address: bytes) -> bytes:
+    """`Locator.site` of a packed address or locator."""
+    return address[12:15] if address.startswith(MAPPED) else address[:7]
 
 
 UNKNOWN_LOCATOR = Locator(bytes(16), 0)

@@ -7,8 +7,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from ovng._fast.crypto cimport (
-    CRYPTO_CTRL_GET_TAG,
-    CRYPTO_CTRL_SET_TAG,
+    CRYPTO_OCTET_STRING,
     crypto_api,
     crypto_functions,
 )
@@ -47,6 +46,7 @@ cdef int aead_init(aead_ctx* ctx, int cipher, const uint8_t* key, const uint8_t*
     memset(ctx, 0, sizeof(ctx[0]))
     ctx.api = api
     ctx.sealing = sealing
+    ctx.tag[0].key, ctx.tag[0].data_type, ctx.tag[0].data_size = "tag", CRYPTO_OCTET_STRING, AEAD_TAG
     if iv != NULL:
         memcpy(ctx.iv, iv, AEAD_NONCE)
     ctx.evp = api.ctx_new()
@@ -90,10 +90,8 @@ cdef int aead_seal_from(
         return _failed(ctx, AEAD_FAILED)
     if length and api.update(ctx.evp, out, &written, source, <int> length) != 1:
         return _failed(ctx, AEAD_FAILED)
-    if (
-        api.final(ctx.evp, out + length, &written) != 1
-        or api.ctx_ctrl(ctx.evp, CRYPTO_CTRL_GET_TAG, AEAD_TAG, out + length) != 1
-    ):
+    ctx.tag[0].data = out + length
+    if api.final(ctx.evp, out + length, &written) != 1 or api.ctx_get_params(ctx.evp, ctx.tag) != 1:
         return _failed(ctx, AEAD_FAILED)
     return <int> length + AEAD_TAG
 
@@ -121,10 +119,11 @@ cdef int aead_open(
     if length > INT_MAX or aad_length > INT_MAX:
         return AEAD_CAPACITY
     plain = length - AEAD_TAG
+    ctx.tag[0].data = data + plain
     if (
         ctx.sealing
         or api.init(ctx.evp, NULL, NULL, nonce, 0, NULL) != 1
-        or api.ctx_ctrl(ctx.evp, CRYPTO_CTRL_SET_TAG, AEAD_TAG, data + plain) != 1
+        or api.ctx_set_params(ctx.evp, ctx.tag) != 1
     ):
         return _failed(ctx, AEAD_FAILED)
     if aad_length and api.update(ctx.evp, NULL, &written, aad, <int> aad_length) != 1:

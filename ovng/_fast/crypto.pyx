@@ -41,7 +41,10 @@ cdef crypto_api _resolve(void* library) except *:
     api.cipher_free = <void (*)(void*) noexcept nogil> _symbol(library, "EVP_CIPHER_free")
     api.ctx_new = <void* (*)() noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_new")
     api.ctx_free = <void (*)(void*) noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_free")
-    api.ctx_ctrl = <int (*)(void*, int, int, void*) noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_ctrl")
+    api.ctx_get_params = <int (*)(void*, crypto_param*) noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_get_params")
+    api.ctx_set_params = <int (*)(void*, const crypto_param*) noexcept nogil> _symbol(
+        library, "EVP_CIPHER_CTX_set_params"
+    )
     api.init = <int (*)(void*, const void*, const uint8_t*, const uint8_t*, int, const void*) noexcept nogil> _symbol(
         library, "EVP_CipherInit_ex2"
     )
@@ -49,6 +52,12 @@ cdef crypto_api _resolve(void* library) except *:
         library, "EVP_CipherUpdate"
     )
     api.final = <int (*)(void*, uint8_t*, int*) noexcept nogil> _symbol(library, "EVP_CipherFinal_ex")
+    api.md_fetch = <void* (*)(void*, const char*, const char*) noexcept nogil> _symbol(library, "EVP_MD_fetch")
+    api.md_ctx_new = <void* (*)() noexcept nogil> _symbol(library, "EVP_MD_CTX_new")
+    api.md_ctx_free = <void (*)(void*) noexcept nogil> _symbol(library, "EVP_MD_CTX_free")
+    api.md_init = <int (*)(void*, const void*, const void*) noexcept nogil> _symbol(library, "EVP_DigestInit_ex2")
+    api.md_update = <int (*)(void*, const void*, size_t) noexcept nogil> _symbol(library, "EVP_DigestUpdate")
+    api.md_final = <int (*)(void*, uint8_t*, unsigned int*) noexcept nogil> _symbol(library, "EVP_DigestFinal_ex")
     return api
 
 

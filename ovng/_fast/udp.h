@@ -91,20 +91,39 @@ static inline void udp_read_control(struct msghdr *header, uint32_t *segment, ui
     }
 }
 
-/* Before a send: cut into datagrams of `segment` bytes (0 = leave whole). `space` has UDP_CONTROL_SIZE bytes. */
-static inline void udp_write_control(struct msghdr *header, unsigned char *space, uint16_t segment) {
-    if (segment == 0) {
-        header->msg_control = NULL;
-        header->msg_controllen = 0;
-        return;
+/* Before a send: cut into datagrams of `segment` bytes (0 = leave whole), and leave from `local` (16 bytes, mapped for an
+ * IPv4 socket; NULL = the kernel chooses). `space` has UDP_CONTROL_SIZE bytes. */
+static inline void udp_write_control(struct msghdr *header, unsigned char *space, uint16_t segment,
+                                     const uint8_t *local, int family) {
+    size_t used = 0;
+    struct cmsghdr *control = (struct cmsghdr *)space;
+    if (segment != 0) {
+        control->cmsg_level = SOL_UDP;
+        control->cmsg_type = UDP_SEGMENT;
+        control->cmsg_len = CMSG_LEN(sizeof segment);
+        memcpy(CMSG_DATA(control), &segment, sizeof segment);
+        used += CMSG_SPACE(sizeof segment);
+        control = (struct cmsghdr *)(space + used);
     }
-    header->msg_control = space;
-    header->msg_controllen = CMSG_SPACE(sizeof segment);
-    struct cmsghdr *control = CMSG_FIRSTHDR(header);
-    control->cmsg_level = SOL_UDP;
-    control->cmsg_type = UDP_SEGMENT;
-    control->cmsg_len = CMSG_LEN(sizeof segment);
-    memcpy(CMSG_DATA(control), &segment, sizeof segment);
+    if (local != NULL && family == AF_INET6) {
+        struct in6_pktinfo info = {.ipi6_ifindex = 0};
+        memcpy(&info.ipi6_addr, local, 16);
+        control->cmsg_level = IPPROTO_IPV6;
+        control->cmsg_type = IPV6_PKTINFO;
+        control->cmsg_len = CMSG_LEN(sizeof info);
+        memcpy(CMSG_DATA(control), &info, sizeof info);
+        used += CMSG_SPACE(sizeof info);
+    } else if (local != NULL) {
+        struct in_pktinfo info = {.ipi_ifindex = 0};
+        memcpy(&info.ipi_spec_dst, local + 12, 4);
+        control->cmsg_level = IPPROTO_IP;
+        control->cmsg_type = IP_PKTINFO;
+        control->cmsg_len = CMSG_LEN(sizeof info);
+        memcpy(CMSG_DATA(control), &info, sizeof info);
+        used += CMSG_SPACE(sizeof info);
+    }
+    header->msg_control = used ? space : NULL;
+    header->msg_controllen = used;
 }
 
 #endif

@@ -40,7 +40,7 @@ cdef extern from "udp.h" nogil:
     void udp_locator_from_name(locator*, const sockaddr_in6*)
     unsigned int udp_name_from_locator(sockaddr_in6*, const locator*, int family)
     void udp_read_control(msghdr*, uint32_t* segment, uint8_t* local)
-    void udp_write_control(msghdr*, unsigned char* space, uint16_t segment)
+    void udp_write_control(msghdr*, unsigned char* space, uint16_t segment, const uint8_t* local, int family)
 
 
 cdef enum:
@@ -96,6 +96,8 @@ cdef struct udp_outgoing:
     uint16_t segment
     uint16_t segments
     bint closed  # its last segment is a shorter one: nothing may follow
+    bint has_local
+    uint8_t local[16]  # the address it leaves from; meaningless unless has_local
 
 
 cdef struct udp_sender:
@@ -125,6 +127,8 @@ cdef int udp_sender_init(udp_sender* sender, int fd, unsigned int segments_max) 
 cdef void udp_sender_free(udp_sender* sender) noexcept nogil
 # Starts a message whose datagrams have `segment` bytes (1 … 65507). May flush. 0, or -1 when unreachable (not counted).
 cdef int udp_open(udp_sender* sender, const locator* to, uint32_t segment) noexcept nogil
+# The message that was opened last leaves from this address (16 bytes; zeros = the kernel chooses, as without).
+cdef void udp_leave_from(udp_sender* sender, const uint8_t* local) noexcept nogil
 # Adds whole datagrams to the message that was opened last; False when they do not fit there: open another.
 cdef bint udp_append(udp_sender* sender, unsigned char* data, uint32_t length) noexcept nogil
 # The two above for a run of datagrams that lie back to back: as few messages as can be. 0, or -1 when dropped (counted).

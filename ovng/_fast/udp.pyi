@@ -23,6 +23,11 @@ class Sender:
 
         `to` is a locator of 18 bytes. Raises ValueError when it has another length.
         """
+    def queue_one(self, to: bytes, data: bytes, local: bytes) -> None:
+        """Queue one datagram that leaves from the address `local` (16 bytes; zeros = the kernel chooses).
+
+        Raises ValueError for lengths that are none.
+        """
     @property
     def segments_max(self) -> int:
         """Datagrams per message; becomes 1 when the kernel keeps refusing to segment."""

@@ -202,8 +202,17 @@ cdef int udp_open(udp_sender* sender, const locator* to, uint32_t segment) noexc
     sender.outgoing[i].segment = <uint16_t>segment
     sender.outgoing[i].segments = 0
     sender.outgoing[i].closed = False
+    sender.outgoing[i].has_local = False
     sender.messages = i + 1
     return 0
+
+
+cdef void udp_leave_from(udp_sender* sender, const uint8_t* local) noexcept nogil:
+    cdef udp_outgoing* message = &sender.outgoing[sender.messages - 1]
+    cdef int i
+    for i in range(16):
+        message.has_local = message.has_local or local[i] != 0
+    memcpy(message.local, local, 16)
 
 
 cdef bint udp_append(udp_sender* sender, unsigned char* data, uint32_t length) noexcept nogil:
@@ -287,8 +296,13 @@ cdef void _send_singly(udp_sender* sender, unsigned int index) noexcept nogil:
     cdef size_t i, offset
     cdef ssize_t sent
     cdef iovec piece
-    single.msg_control = NULL
-    single.msg_controllen = 0
+    udp_write_control(
+        &single,
+        sender.controls + <size_t>index * UDP_CONTROL_SIZE,
+        0,
+        sender.outgoing[index].local if sender.outgoing[index].has_local else NULL,
+        sender.family,
+    )
     single.msg_iov = &piece
     single.msg_iovlen = 1
     for i in range(header.msg_iovlen):
@@ -321,6 +335,8 @@ cdef void udp_flush(udp_sender* sender) noexcept nogil:
             &sender.headers[i].msg_hdr,
             sender.controls + <size_t>i * UDP_CONTROL_SIZE,
             message.segment if message.segments > 1 else 0,
+            message.local if message.has_local else NULL,
+            sender.family,
         )
     while done < sender.messages:
         result = sendmmsg(sender.fd, sender.headers + done, sender.messages - done, MSG_DONTWAIT)
@@ -440,6 +456,14 @@ cdef class Receiver:
         return _counters(self._receiver.counters)
 
 
+cdef locator _locator(bytes packed) except *:
+    cdef locator where
+    if len(packed) != sizeof(locator):
+        raise ValueError("a locator has 18 bytes")
+    memcpy(&where, PyBytes_AsString(packed), sizeof(locator))
+    return where
+
+
 cdef class Sender:
     cdef udp_sender _sender
     cdef list _held  # what the queued pieces point into
@@ -457,14 +481,24 @@ cdef class Sender:
         udp_sender_free(&self._sender)
 
     def queue(self, bytes to not None, bytes data not None, uint32_t segment=0):
-        cdef locator where
-        if len(to) != sizeof(locator):
-            raise ValueError("a locator has 18 bytes")
-        memcpy(&where, PyBytes_AsString(to), sizeof(locator))
+        cdef locator where = _locator(to)
         self._held.append(data)
         udp_send_run(
             &self._sender, &where, <unsigned char*>PyBytes_AsString(data), <uint32_t>len(data), segment or len(data)
         )
+
+    def queue_one(self, bytes to not None, bytes data not None, bytes local not None):
+        cdef locator where = _locator(to)
+        if len(local) != 16:
+            raise ValueError("a local address has 16 bytes")
+        if not 1 <= len(data) <= UDP_MESSAGE_MAX:
+            raise ValueError(f"a datagram has 1 to {UDP_MESSAGE_MAX} bytes")
+        if udp_open(&self._sender, &where, <uint32_t>len(data)) < 0:
+            self._sender.counters[UDP_DROP_UNREACHABLE] += 1
+            return
+        self._held.append(data)
+        udp_leave_from(&self._sender, <const uint8_t*>PyBytes_AsString(local))
+        udp_append(&self._sender, <unsigned char*>PyBytes_AsString(data), <uint32_t>len(data))
 
     @property
     def segments_max(self):

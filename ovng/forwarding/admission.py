@@ -6,7 +6,7 @@ source and ID, per prefix of the source, and in all (PROTOCOL 6.1). Times are mo
 
 from __future__ import annotations
 
-from ovng.ids import Locator
+from ovng.ids import Locator, site_of
 
 _SECOND = 1.0
 _KEYS_MAX = 65_536
@@ -45,12 +45,16 @@ class HintLimit:
 
     def allow(self, source: Locator, node: int, now: float) -> bool:
         """True, and counted, if a hint may go to `source` about `node`."""
+        return self.allow_packed(source.packed(), node, now)
+
+    def allow_packed(self, source: bytes, node: int, now: float) -> bool:
+        """`allow` for the 18 bytes of a locator."""
         self._turn(now)
-        key = source.packed() + node.to_bytes(8, "big")
+        key = source + node.to_bytes(8, "big")
         last = self._recent.get(key, self._before.get(key))
         if last is not None and now < last + self._interval:
             return False
-        if not self._prefixes.allow(source.site, now) or not self._total.allow(0, now):
+        if not self._prefixes.allow(site_of(source), now) or not self._total.allow(0, now):
             return False
         self._recent[key] = now
         return True

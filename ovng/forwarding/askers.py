@@ -41,6 +41,11 @@ class Askers:
         nodes.append(node)
         return True
 
+    @property
+    def empty(self) -> bool:
+        """True if nobody asked in the last 600 s (or somewhat longer: only questions end it)."""
+        return not self._recent and not self._before
+
     def of(self, prefix: Prefix, boot: float) -> set[int]:
         """The nodes that asked for an address in `prefix`."""
         self._turn(boot)

@@ -10,6 +10,7 @@ is known also after a restart (serial arithmetic, RFC 1982), and one that was su
 from __future__ import annotations
 
 import hmac
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -168,6 +169,17 @@ class Attachments:
         self._install(ticket.node, record, held, source, ticket.prefixes, path, keepalive, now)
         return record
 
+    def learn(self, node: int, grant: int, prefixes: Iterable[Prefix]) -> None:
+        """`node` attaches with these under `grant`: before its record says so, or nobody would be told of a change."""
+        for prefix in prefixes:
+            if self._directory.add(prefix, node, grant):
+                self.changed.append(prefix)
+
+    @property
+    def waiting(self) -> Container[int]:
+        """Nodes whose GRANT is on its way."""
+        return self._pending
+
     # -- The end
 
     def remove(self, node: int) -> None:
@@ -246,9 +258,7 @@ class Attachments:
             record.lease, record.priority, record.flags = held.lease, held.priority, held.flags
             path = next((i for i in range(MAX_PATHS) if slots[i] == at), path)
         record.lease[path] = int(now.boot) + LEASE_KEEPALIVES * keepalive + 1
-        for prefix in prefixes:
-            if self._directory.add(prefix, node, record.grant):
-                self.changed.append(prefix)
+        self.learn(node, record.grant, prefixes)
         self._moves.cancel(node)
         self.save(node, record)
         self._table.set_locators(node, (*slots[:path], at, *slots[path + 1 :]), path, -1, 0)

@@ -21,9 +21,10 @@ from ovng.wire.private import Route
 
 _INDEX_START = 1024
 _LOW = (1 << 64) - 1
+_HOST_V4, _HOST_V6 = 4 << 8 | 32, 6 << 8 | 128
 
 Key = tuple[int, int, int]
-"""Family and length, upper and lower 64 bits of the address."""
+"""Family × 256 + length, upper and lower 64 bits of the address."""
 
 Valid = Callable[[int, int], bool]
 
@@ -32,7 +33,10 @@ class Directory:
     """`network`: prefixes whose single addresses are members, not routes. `valid`: see above."""
 
     def __init__(self, network: Sequence[Prefix], valid: Valid) -> None:
-        self._network = tuple(network)
+        self._network = tuple(
+            (own.version << 8 | own.prefixlen, int(own.network_address) >> own.max_prefixlen - own.prefixlen)
+            for own in network
+        )
         self._valid = valid
         self._kind, self._high, self._low = array("H"), array("Q"), array("Q")
         self._node, self._grant = array("Q"), array("H")
@@ -50,7 +54,10 @@ class Directory:
 
     def add(self, prefix: Prefix, node: int, grant: int) -> bool:
         """Note that `node` attached with `prefix` under `grant`; True if it did not hold it before."""
-        key = _key(prefix)
+        return self.add_key(key_of(prefix), node, grant)
+
+    def add_key(self, key: Key, node: int, grant: int) -> bool:
+        """`add` for a prefix in three numbers: a hundred thousand come back at once after a restart."""
         for entry in self._entries(key):
             if self._node[entry] == node:
                 held = self._valid(node, self._grant[entry])
@@ -67,8 +74,8 @@ class Directory:
         self._kind[entry], self._high[entry], self._low[entry] = key
         self._node[entry], self._grant[entry] = node, grant
         self._index[self._empty(key)] = entry + 1
-        self._lengths[prefix.version][prefix.prefixlen] += 1
-        if self._is_route(prefix) and len(self._routes) < ROUTES_MAX:
+        self._lengths[key[0] >> 8][key[0] & 0xFF] += 1
+        if self._is_route(key) and len(self._routes) < ROUTES_MAX:
             self._routes.add((key, node))
             self._changed()
         return True
@@ -81,7 +88,7 @@ class Directory:
                 continue
             prefix = ipaddress.ip_network((address, length), strict=False)
             nodes: list[NodeID] = []
-            for entry in self._entries(_key(prefix)):
+            for entry in self._entries(key_of(prefix)):
                 if self._valid(self._node[entry], self._grant[entry]):
                     nodes.append(NodeID(self._node[entry]))
                     if len(nodes) == HOLDERS_MAX:
@@ -93,7 +100,7 @@ class Directory:
     def routes(self) -> list[Route]:
         """Prefixes that are no member's own address, in a fixed order; at most 65,535."""
         if self._listed is None:
-            self._listed = [Route(_prefix(key), NodeID(node)) for key, node in sorted(self._routes)]
+            self._listed = [Route(prefix_of(key), NodeID(node)) for key, node in sorted(self._routes)]
         return self._listed
 
     def sweep(self, count: int) -> list[Prefix]:
@@ -108,7 +115,7 @@ class Directory:
 
     def _drop(self, entry: int) -> Prefix:
         key = self._key_of(entry)
-        prefix = _prefix(key)
+        prefix = prefix_of(key)
         self._delete_from_index(entry)
         self._kind[entry] = 0
         self._free.append(entry)
@@ -122,13 +129,15 @@ class Directory:
         self.version += 1
         self._listed = None
 
-    def _is_route(self, prefix: Prefix) -> bool:
+    def _is_route(self, key: Key) -> bool:
+        kind, high, low = key
         if not self._network:
-            return prefix.prefixlen < prefix.max_prefixlen
-        return not any(
-            prefix.version == own.version and prefix.prefixlen >= own.prefixlen and prefix.network_address in own
-            for own in self._network
-        )
+            return kind not in (_HOST_V4, _HOST_V6)
+        bits, address = 32 if kind >> 8 == 4 else 128, high << 64 | low
+        for own, network in self._network:
+            if kind >> 8 == own >> 8 and kind >= own and address >> bits - (own & 0xFF) == network:
+                return False
+        return True
 
     # -- The index
 
@@ -174,12 +183,14 @@ class Directory:
                 hole = at
 
 
-def _key(prefix: Prefix) -> Key:
+def key_of(prefix: Prefix) -> Key:
+    """A prefix as the directory keeps it."""
     address = int(prefix.network_address)
     return prefix.version << 8 | prefix.prefixlen, address >> 64, address & _LOW
 
 
-def _prefix(key: Key) -> Prefix:
+def prefix_of(key: Key) -> Prefix:
+    """The opposite of `key_of`."""
     kind, high, low = key
     if kind >> 8 == 4:
         return ipaddress.IPv4Network((low, kind & 0xFF))

@@ -33,6 +33,10 @@ class Hints:
 
     # -- Proofs
 
+    def cookie_secrets(self, now: Now) -> tuple[bytes, bytes]:
+        """The current one and the one before it: what the compiled report path makes and knows cookies by."""
+        return self._cookies.secrets(now.boot)
+
     def cookie(self, node: int, locator: Locator, now: Now) -> bytes:
         """16 bytes that prove to us that `node` receives at `locator`."""
         return self._cookies.make(_LABEL, self._parts(node, locator), now.boot)
@@ -53,16 +57,20 @@ class Hints:
 
     # -- Answers to reports
 
+    def may_challenge(self, source: bytes, node: int, now: Now) -> bool:
+        """True, and counted, if a report of `node` from `source` (18 bytes) may be answered by a hint."""
+        return self._to_reports.allow_packed(source, node, now.mono)
+
     def challenge_report(self, common: Common, datagram: bytes, source: Locator, now: Now) -> list[Out]:
         """We do not know you: show this, and your ticket."""
-        if not self._to_reports.allow(source, common.src, now.mono):
+        if not self.may_challenge(source.packed(), common.src, now):
             return []
         cookie = self.cookie(common.src, source, now)
         return [Out(Challenge(common.answer(self._boot_id), cookie, echo_of(datagram)).pack(), source)]
 
     def mismatch_report(self, common: Common, source: Locator, now: Now) -> list[Out]:
         """You are not where you were, or were not believed."""
-        if not self._to_reports.allow(source, common.src, now.mono):
+        if not self.may_challenge(source.packed(), common.src, now):
             return []
         return [self._mismatch(common.src, common.number, source, now)]
 

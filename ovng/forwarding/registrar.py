@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ovng.clock import Now
 from ovng.errors import Malformed
 from ovng.forwarding.attachments import Attachments
-from ovng.forwarding.directory import Directory
+from ovng.forwarding.directory import Directory, Key, prefix_of
 from ovng.forwarding.hints import Hints
 from ovng.forwarding.moves import Moves, confirmed_locator
 from ovng.forwarding.reports import Reports
@@ -25,6 +25,7 @@ from ovng.forwarding.resolution import Resolution
 from ovng.forwarding.revocation import Revocation
 from ovng.forwarding.snapshot import StartHints, pack_snapshot
 from ovng.forwarding.store import AeadFactory, NodeTable, Out, Random
+from ovng.forwarding.terms import Terms
 from ovng.forwarding.tickets import TicketKeys
 from ovng.forwarding.walk import TableWalk
 from ovng.ids import Locator, NodeID, Prefix
@@ -102,6 +103,23 @@ class Registrar:
         out = self._reports.handle_untrusted(datagram, source, now)
         self._tell_changes(now)
         return out
+
+    def terms(self, now: Now) -> Terms:
+        """On which the compiled report path may answer by itself, now; what it leaves comes to `handle_report`."""
+        return Terms(
+            self._switch_id,
+            self.boot_id,
+            now.boot,
+            now.wall,
+            self._attachments.crl_number,
+            self._attachments.revoked,
+            self._hints.cookie_secrets(now),
+            self._tickets.packed,
+            self._attachments.waiting,
+            lambda locator, node: self._hints.may_challenge(locator, node, now),
+            lambda node, grant, prefixes: self._learn(node, grant, prefixes, now),
+            self.counters,
+        )
 
     def handle_private(self, datagram: bytes, source: Locator, now: Now) -> list[Out]:
         """A datagram of type PRIVATE. Untrusted."""
@@ -204,7 +222,7 @@ class Registrar:
         """One step of every walk under way."""
         self._next_step = now.mono + _BUSY_TICK
         out = self._revocation.handle_timer(now.boot)
-        for node, locator in self._start_hints.due(now.mono):
+        for node, locator in self._start_hints.due(now.mono, self.counters["tickets_taken"]):
             if self._table.record(node) is None:
                 out.append(self._hints.challenge_start(node, locator, now))
         for aged in self._aging.step(max(_AGED_MIN, int(len(self._table) * _BUSY_TICK / _AGING_SECONDS))):
@@ -263,6 +281,13 @@ class Registrar:
 
     def _holds(self, node: int, grant: int) -> bool:
         return self._attachments.holds(node, grant)
+
+    def _learn(self, node: int, grant: int, prefixes: Iterable[Key], now: Now) -> None:
+        """As `Attachments.learn`; only who has asked is told."""
+        for key in prefixes:
+            if self._directory.add_key(key, node, grant) and self._resolution.was_asked:
+                self._attachments.changed.append(prefix_of(key))
+        self._tell_changes(now)
 
     def _tell_changes(self, now: Now) -> None:
         if self._attachments.changed:

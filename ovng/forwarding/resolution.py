@@ -105,6 +105,11 @@ class Resolution:
                 self._pushes.append((node, prefix))
 
     @property
+    def was_asked(self) -> bool:
+        """True if anybody asked lately, and may have to be told of a change."""
+        return not self._askers.empty
+
+    @property
     def active(self) -> bool:
         return bool(self._pushes) or self._telling_routes.active
 

@@ -2,9 +2,9 @@
 
     "ovng nodes 1\\n", then per node: ID 8, active locator 18
 
-Nothing in a snapshot is believed. Each node gets one CHALLENGE at its old locator, spread over a second or as fast as
-their answers can be handled; it answers with its ticket, and that is what the Switch believes. Nodes without traffic
-would else wait for their next keepalive.
+Nothing in a snapshot is believed. Each node gets one CHALLENGE at its old locator, spread over a second, or as fast as
+they come back: a report that finds the ring full comes again with a keepalive only. A node answers with its ticket,
+and that is what the Switch believes. Nodes without traffic would else wait for their next keepalive.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _MAGIC = b"ovng nodes 1\n"
 _ENTRY = NODE_ID_SIZE + LOCATOR_SIZE
 _CHUNK = 4_096
 _SPREAD = 1.0
-_PER_SECOND = 10_000  # two reports come of each
+_PER_SECOND = 30_000  # two reports come of each
+_OPEN_MAX = 2_500  # calls without an answer: a longer queue would make their nodes ask again
+_FORGOTTEN = 1.0  # seconds; then a node is taken to be gone
 
 
 def pack_snapshot(table: NodeTable) -> Iterator[bytes]:
@@ -48,30 +50,38 @@ class StartHints:
     def __init__(self) -> None:
         self._data = b""
         self._done = 0
-        self._began = 0.0
+        self._last = 0.0
+        self._earned = 0.0
+        self._open = 0.0  # calls that are perhaps still to be answered
+        self._returned = 0
 
     def load(self, data: bytes, now: float) -> int:
         """Take up a snapshot; the number of nodes in it. Raises Malformed: snapshot."""
         if not data.startswith(_MAGIC) or (len(data) - len(_MAGIC)) % _ENTRY:
             raise Malformed("snapshot")
-        self._data, self._done, self._began = data[len(_MAGIC) :], 0, now
+        self._data, self._done, self._last, self._earned = data[len(_MAGIC) :], 0, now, 1.0
         return len(self._data) // _ENTRY
 
     @property
     def active(self) -> bool:
         return bool(self._data)
 
-    def due(self, now: float) -> Iterator[tuple[NodeID, Locator]]:
-        """Those whose turn it is."""
+    def due(self, now: float, returned: int) -> Iterator[tuple[NodeID, Locator]]:
+        """Those whose turn it is. `returned`: the nodes that have come back by their tickets since the start."""
         total = len(self._data) // _ENTRY
-        rate = min(total / _SPREAD, _PER_SECOND)
-        until = min(total, 1 + int(rate * max(0.0, now - self._began)))
-        for i in range(self._done, until):
+        elapsed, self._last = max(0.0, now - self._last), now
+        self._open = max(0.0, self._open * (1 - min(1.0, elapsed / _FORGOTTEN)) - (returned - self._returned))
+        self._returned = returned
+        self._earned = min(_OPEN_MAX - self._open, self._earned + min(total / _SPREAD, _PER_SECOND) * elapsed)
+        count = max(0, min(total - self._done, int(self._earned)))
+        self._earned -= count
+        self._open += count
+        for i in range(self._done, self._done + count):
             entry = self._data[i * _ENTRY : (i + 1) * _ENTRY]
             node = int.from_bytes(entry[:NODE_ID_SIZE], "big")
             locator = Locator.unpack(entry[NODE_ID_SIZE:])
             if node and locator.known and locator.port:
                 yield NodeID(node), locator
-        self._done = until
-        if until == total:
+        self._done += count
+        if self._done == total:
             self._data = b""

@@ -96,7 +96,9 @@ class TicketKeys:
         self._aad = b"ovng ticket" + switch_id.packed()
         self._factory = seal
         self._random = random
-        self._keys: list[TicketKey] = []
+        self._keys: tuple[TicketKey, ...] = ()
+        self.packed: tuple[tuple[int, bytes], ...] = ()
+        """Number and key of each; another tuple whenever they have changed."""
         self.changed = False
         """True when `dump` gives something new, which must be stored before tickets of it are worth anything."""
 
@@ -105,11 +107,12 @@ class TicketKeys:
         newest = self._keys[-1] if self._keys else None
         if newest is None or not newest.created <= wall < newest.created + TICKET_KEY_ROTATION:
             number = 1 + max((key.number for key in self._keys), default=int.from_bytes(self._random(3), "big"))
-            self._keys.append(TicketKey(number % (1 << 32), int(wall), self._random(_KEY_SIZE)))
+            self._use((*self._keys, TicketKey(number % (1 << 32), int(wall), self._random(_KEY_SIZE))))
             self.changed = True
-        kept = [key for key in self._keys if wall < key.created + TICKET_KEY_ROTATION + GRANT_LIFETIME]
-        self.changed |= len(kept) != len(self._keys)
-        self._keys = kept[-_KEYS_MAX:]
+        kept = tuple(key for key in self._keys if wall < key.created + TICKET_KEY_ROTATION + GRANT_LIFETIME)
+        if len(kept) != len(self._keys) or len(kept) > _KEYS_MAX:
+            self._use(kept[-_KEYS_MAX:])
+            self.changed = True
 
     def seal(self, ticket: Ticket, wall: float) -> bytes:
         """At most 512 bytes; b"" when the attachment does not fit (then its node attaches by TLS after a restart)."""
@@ -152,6 +155,9 @@ class TicketKeys:
         count = reader.u8()
         if count > _KEYS_MAX:
             raise Malformed("ticket_keys_count")
-        keys = [TicketKey(reader.u32(), reader.u64(), reader.take(_KEY_SIZE)) for _ in range(count)]
+        keys = tuple(TicketKey(reader.u32(), reader.u64(), reader.take(_KEY_SIZE)) for _ in range(count))
         reader.end()
-        self._keys = keys
+        self._use(keys)
+
+    def _use(self, keys: tuple[TicketKey, ...]) -> None:
+        self._keys, self.packed = keys, tuple((key.number, key.key) for key in keys)

@@ -2,7 +2,8 @@
 
 Each worker has one socket per listen address; the kernel spreads sources over the workers (SO_REUSEPORT). Python reads
 events after `fileno` is readable and answers with `send`, at its own pace: a slow or failing Python side loses events,
-which are counted, and never a forwarded packet.
+which are counted, and never a forwarded packet. What nearly all reports ask is answered before Python sees it
+(`_fast/reports`), a batch at a time, in the order in which they came.
 
 An answer leaves from the socket and the local address that its peer last wrote to. Forwarded packets leave from the
 first listen address that reaches the destination's family, with the address that the kernel chooses: a machine with
@@ -15,15 +16,18 @@ import os
 import secrets
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeAlias
 
 from ovng._fast import switch
+from ovng._fast.reports import Reports
 from ovng._fast.table import Table
-from ovng._fast.udp import gso_limit
+from ovng._fast.udp import Sender, gso_limit
 from ovng.config.values import Endpoint
 from ovng.errors import SystemProblem
-from ovng.ids import LOCATOR_SIZE, Locator, NodeID
+from ovng.forwarding.store import Out
+from ovng.forwarding.terms import Terms
+from ovng.ids import LOCATOR_SIZE, MAPPED, Locator, NodeID
 from ovng.io.sockets import UdpSocket, check_port_free, open_udp, send_to
 
 EndpointEvent: TypeAlias = tuple[Literal["endpoint"], int, Locator, bytes]
@@ -32,9 +36,13 @@ UnmatchedEvent: TypeAlias = tuple[Literal["unmatched"], int, Locator, bytes, boo
 """A source that is not where the table says: worker, source, header (28 bytes), whether its ID is attached, length."""
 SwitchEvent: TypeAlias = EndpointEvent | UnmatchedEvent
 
-RING_BYTES = 256 << 10  # per worker and ring: 200 of the largest datagrams
+RING_BYTES = 2 << 20  # per worker and ring: 6,000 reports with their tickets
 BATCH_GRO, BATCH_SINGLE = 16, 64  # messages per receive
 KNOWN_PER_CALL, STRANGERS_PER_CALL = 256, 64  # events: strangers wait, and do not make others wait
+RECORDS_PER_CALL = (
+    1024  # per ring, with those that need no event: 10 ms at most until timers and others have their turn
+)
+RECORDS_PER_BATCH = 64
 ORIGINS_MAX = 8192
 STOP_SECONDS = 5.0
 
@@ -69,7 +77,9 @@ class SwitchDataPath:
         self._sockets = _open_all(listen, workers, gro)
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._workers: list[switch.Worker] = []
-        self._origins: OrderedDict[Locator, tuple[UdpSocket, bytes]] = OrderedDict()
+        self._reports = Reports(table)
+        self._senders = [[Sender(udp.sock.fileno(), 1) for udp in row] for row in self._sockets]
+        self._origins: OrderedDict[bytes, tuple[int, int, bytes]] = OrderedDict()
         self._threads: list[threading.Thread] = []
         self._failure: OSError | None = None
         self._sent: Counter[str] = Counter()
@@ -131,40 +141,46 @@ class SwitchDataPath:
         """An eventfd: readable when `events` has something, or a worker has failed."""
         return self._event_fd
 
-    def events(self) -> list[SwitchEvent]:
-        """What waits, attached nodes' first; some may be left, and `fileno` stays readable then.
+    def events(self, terms: Callable[[], Terms] | None = None) -> Iterator[SwitchEvent]:
+        """What waits and needs Python, attached nodes' first; some may be left, and `fileno` stays readable then.
 
-        Raises SystemProblem when a worker's socket has failed.
+        Handle each event before the next is taken: reports are answered in between, on `terms` (None = all of them
+        are events). Raises SystemProblem when a worker's socket has failed.
         """
         if self._event_fd < 0:  # stopped: the rings know its number still, which may be another file's by now
-            return []
+            return
         switch.acknowledge(self._event_fd)
         if self._failure is not None:
             raise SystemProblem(f"forwarding stopped: {self._failure.strerror}")
-        events: list[SwitchEvent] = []
         for index, worker in enumerate(self._workers):
-            events += [self._event(index, kind, record) for kind, record in worker.drain_known(KNOWN_PER_CALL)]
+            yield from self._drain(index, worker.drain_known, KNOWN_PER_CALL, terms)
         for index, worker in enumerate(self._workers):
-            events += [self._event(index, kind, record) for kind, record in worker.drain_strangers(STRANGERS_PER_CALL)]
-        return events
+            yield from self._drain(index, worker.drain_strangers, STRANGERS_PER_CALL, terms)
 
     def send(self, datagram: bytes, locator: Locator) -> bool:
         """Send one datagram of the Switch's own; False, and counted in `stats`, when it could not leave."""
-        origin = self._origins.get(locator)
+        origin = self._origin(locator.packed())
         if origin is None:
-            row = self._sockets[0]
-            mapped = locator.ip.version == 4
-            index = _first(udp.reaches_v4 if mapped else udp.reaches_v6 for udp in row)
-            if index < 0:
-                self._sent["endpoint_send_unreachable"] += 1
-                return False
-            origin = row[index], bytes(16)
-        udp, local = origin
-        if not send_to(udp.sock, datagram, locator, local):
+            self._sent["endpoint_send_unreachable"] += 1
+            return False
+        worker, index, local = origin
+        if not send_to(self._sockets[worker][index].sock, datagram, locator, local):
             self._sent["endpoint_send_failed"] += 1
             return False
         self._sent["endpoint_sent"] += 1
         return True
+
+    def send_all(self, answers: Iterable[Out]) -> None:
+        """Send many in few calls; what cannot leave is counted in `stats`."""
+        for datagram, locator in answers:
+            packed = locator.packed()
+            origin = self._origin(packed)
+            if origin is None:
+                self._sent["endpoint_send_unreachable"] += 1
+            else:
+                worker, index, local = origin
+                self._senders[worker][index].queue_one(packed, datagram, local)
+        self._flush()
 
     def stats(self) -> dict[str, int]:
         """Counters by name, summed over the workers; `drop_…` are datagrams, each under its own reason."""
@@ -172,6 +188,10 @@ class SwitchDataPath:
         for worker in self._workers:
             total.update(worker.counters())
         total.update(self._sent)
+        for sender in (sender for row in self._senders for sender in row):
+            counted = sender.counters()
+            total["endpoint_sent"] += counted["sent"]
+            total["endpoint_send_failed"] += sum(n for name, n in counted.items() if name.startswith("send_"))
         return dict(total)
 
     def worker_stats(self) -> list[dict[str, int]]:
@@ -185,13 +205,68 @@ class SwitchDataPath:
             self._failure = error
             os.eventfd_write(self._event_fd, 1)
 
-    def _event(self, worker: int, kind: int, record: bytes) -> SwitchEvent:
-        source = Locator.unpack(record[:LOCATOR_SIZE])
-        udp = self._sockets[worker][kind >> 8]
-        self._origins[source] = udp, record[LOCATOR_SIZE:_LOCAL_END]
+    # -- Events
+
+    def _drain(
+        self,
+        worker: int,
+        drain: Callable[[int], list[tuple[int, bytes]]],
+        events_max: int,
+        terms: Callable[[], Terms] | None,
+    ) -> Iterator[SwitchEvent]:
+        """One ring, up to its share for this call. A batch that was taken is finished."""
+        records_left = RECORDS_PER_CALL if terms is not None else events_max
+        while records_left > 0 and events_max > 0:
+            records = drain(min(RECORDS_PER_BATCH, records_left))
+            if not records:
+                return
+            records_left -= len(records)
+            for kind, record in records:
+                self._note_origin(worker, kind >> 8, record)
+            at = 0
+            while True:
+                if terms is not None:
+                    at = self._answer(worker, records, at, terms)
+                if at == len(records):
+                    break
+                yield self._event(worker, *records[at])
+                events_max -= 1
+                at += 1
+
+    def _answer(self, worker: int, records: list[tuple[int, bytes]], at: int, terms: Callable[[], Terms]) -> int:
+        """Answer reports from number `at` on; the number of the first record that is an event."""
+        answers: list[tuple[int, bytes]] = []
+        at = self._reports.answer(records, at, terms, answers)
+        for number, datagram in answers:
+            kind, record = records[number]
+            self._senders[worker][kind >> 8].queue_one(record[:LOCATOR_SIZE], datagram, record[LOCATOR_SIZE:_LOCAL_END])
+        if answers:
+            self._flush()
+        return at
+
+    def _flush(self) -> None:
+        for row in self._senders:
+            for sender in row:
+                sender.flush()
+
+    def _note_origin(self, worker: int, index: int, record: bytes) -> None:
+        source = record[:LOCATOR_SIZE]
+        self._origins[source] = worker, index, record[LOCATOR_SIZE:_LOCAL_END]
         self._origins.move_to_end(source)
         if len(self._origins) > ORIGINS_MAX:
             self._origins.popitem(last=False)
+
+    def _origin(self, locator: bytes) -> tuple[int, int, bytes] | None:
+        """Worker, socket and local address for what goes to a locator (18 bytes); None where none reaches it."""
+        origin = self._origins.get(locator)
+        if origin is not None:
+            return origin
+        mapped = locator.startswith(MAPPED)
+        index = _first(udp.reaches_v4 if mapped else udp.reaches_v6 for udp in self._sockets[0])
+        return None if index < 0 else (0, index, bytes(16))
+
+    def _event(self, worker: int, kind: int, record: bytes) -> SwitchEvent:
+        source = Locator.unpack(record[:LOCATOR_SIZE])
         kind &= 0xFF
         if kind == switch.ENDPOINT:
             return "endpoint", worker, source, record[_HEAD_SIZE:]

@@ -25,6 +25,11 @@ class CookieJar:
         self._since: float | None = None
         self._current = self._previous = b""
 
+    def secrets(self, now: float) -> tuple[bytes, bytes]:
+        """The current secret and the one before it, 32 bytes each, for who makes and checks cookies elsewhere."""
+        self._rotate(now)
+        return self._current, self._previous
+
     def make(self, label: bytes, parts: bytes, now: float) -> bytes:
         """16 bytes for `parts` (fixed-length fields, packed). `label` keeps uses apart."""
         self._rotate(now)

@@ -1,8 +1,9 @@
 """A running Switch: the forwarding workers, and beside them the small endpoint for what is meant for the Switch itself.
 
-    workers ──ring──► events ──► session manager (CONTROL)   attachment by TLS, once a day and node
-                            └──► registrar (REPORT, PRIVATE) one-datagram reports, resolution, routes
-                                     └──► table ◄── workers read
+    workers ──ring──► reports, compiled ──► answers           what nearly all reports ask, on the registrar's terms
+                          └──► events ──► session manager (CONTROL)   attachment by TLS, once a day and node
+                                    └──► registrar (REPORT, PRIVATE)  all other reports, resolution, routes
+                                             └──► table ◄── workers read
 
 Nothing here sees VPN traffic, and nothing here holds an object per node.
 """
@@ -102,7 +103,7 @@ class SwitchService:
     # -- What happens
 
     def _on_datagrams(self, now: Now) -> None:
-        self._driver.each(self.path.events(), self._on_path_event, now)
+        self._driver.each(self.path.events(lambda: self.registrar.terms(now)), self._on_path_event, now)
 
     def _on_path_event(self, event: SwitchEvent, now: Now) -> None:
         if event[0] == "endpoint":
@@ -130,7 +131,7 @@ class SwitchService:
 
     def _on_timer(self, now: Now) -> None:
         self.sessions.handle_timer(now)
-        self._send(self.registrar.tick(now))
+        self.path.send_all(self.registrar.tick(now))
         self._snapshots.handle_timer(now)
         self._store_ticket_keys()
 

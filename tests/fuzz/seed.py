@@ -412,6 +412,11 @@ def _coalesce() -> Seeds:
     return seeds
 
 
+def _kernel() -> Seeds:
+    joined = {f"seed-join-{name.removeprefix('seed-')}": bytes([1]) + data[2:] for name, data in _coalesce().items()}
+    return joined | {f"seed-cut-{name}": bytes([0]) + frame for name, frame in _packets()}
+
+
 def _node_path() -> Seeds:
     inner = [
         bytes([0, version]) + Script().u16(600).u8(protocol, 0).u64(7).u8(0, NOTHING_CHANGED).bytes()
@@ -469,6 +474,7 @@ MAKERS: dict[str, Callable[[], Seeds]] = {
     "coalesce": _coalesce,
     "node_path": _node_path,
     "switch_path": _switch_path,
+    "kernel": _kernel,
 }
 
 

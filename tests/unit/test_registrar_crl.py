@@ -228,7 +228,7 @@ def test_any_bytes_are_a_snapshot_or_malformed(data: bytes) -> None:
             hints.load(whole, 10.0)
         except Malformed:
             continue
-        called = list(hints.due(12.0))
+        called = list(hints.due(12.0, 0))
         assert len(called) <= len(data) // 26
         assert all(node and place.known for node, place in called)
 
@@ -245,10 +245,32 @@ def test_status_shows_every_node(scene: Scene) -> None:
     assert 70 < info.lease_seconds <= 76
 
 
-def test_a_large_snapshot_is_called_no_faster_than_answers_are_handled() -> None:
+def large() -> StartHints:
     hints = StartHints()
-    entry = (9).to_bytes(8, "big") + HOME.packed()
-    hints.load(b"ovng nodes 1\n" + entry * 50_000, 10.0)
-    assert len(list(hints.due(11.0))) == 10_001
-    assert len(list(hints.due(20.0))) == 39_999
-    assert not hints.active
+    hints.load(b"ovng nodes 1\n" + ((9).to_bytes(8, "big") + HOME.packed()) * 50_000, 10.0)
+    return hints
+
+
+def test_a_large_snapshot_is_called_at_a_steady_pace_while_all_answer() -> None:
+    hints, called = large(), 0
+    for step in range(1, 21):
+        called += len(list(hints.due(10 + 0.05 * step, called)))
+    assert called == pytest.approx(30_000, abs=2)
+    while hints.active:
+        step += 1
+        called += len(list(hints.due(10 + 0.05 * step, called)))
+    assert called == 50_000
+    assert 32 <= step <= 34
+
+
+def test_who_does_not_answer_slows_the_calls_and_ends_nothing() -> None:
+    hints = large()
+    first = sum(len(list(hints.due(10 + 0.05 * step, 0))) for step in range(1, 11))
+    assert 2_500 < first < 5_000
+    calls = [len(list(hints.due(10 + 0.05 * step, 0))) for step in range(11, 500)]
+    assert max(calls) <= 126, "as many as are given up"
+    assert not hints.active and first + sum(calls) == 50_000
+
+
+def test_a_long_pause_is_not_made_up_for_at_once() -> None:
+    assert len(list(large().due(20.0, 0))) == 2_500

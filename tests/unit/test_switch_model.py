@@ -129,7 +129,7 @@ def test_the_loop_judges_like_its_twin(seed: int) -> None:
                 model.receive(datagram, node.locator)
             sent += len(train)
             wait_until(lambda: judged(w) >= sent, "every datagram was judged")  # noqa: B023 - called here only
-            w.path.events()
+            list(w.path.events())
             if turn % 10 == 0:  # a confirmed report
                 for table in (w.table, model.table):
                     table.set_credit(node.id, 3000, 1000)

@@ -17,6 +17,7 @@ from ovng._fast.switch import COUNTER_NAMES, Worker
 from ovng._fast.table import Table
 from ovng.config.values import Endpoint
 from ovng.errors import SystemProblem
+from ovng.forwarding.store import Out
 from ovng.ids import Locator, NodeID
 from ovng.io.switchpath import SwitchDataPath
 from tests.switch_fixture import (
@@ -255,7 +256,7 @@ def test_what_is_for_the_switch_arrives_with_its_source(dst: int, kind: int, hos
         datagram = stranger.send(dst, bytes(1232 - 28), kind)
         assert w.events() == [("endpoint", 0, stranger.locator, datagram)]
         w.wait_count("endpoint", 1)
-        assert w.path.events() == []
+        assert list(w.path.events()) == []
 
 
 def test_an_answer_leaves_from_the_address_that_was_asked() -> None:
@@ -289,6 +290,27 @@ def test_something_unasked_for_can_be_sent_too() -> None:
             node = w.node(A, host)
             assert w.path.send(b"a push", node.locator)
             assert node.receive() == [b"a push"]
+
+
+def test_many_are_sent_in_few_calls_from_where_each_was_asked() -> None:
+    with world() as w:
+        nodes = [w.node(C + i, "::1" if i % 2 else "127.0.0.1", attached=False) for i in range(40)]
+        for node in nodes[:20]:
+            node.send(0, b"?", CONTROL)
+        w.events(20)
+        w.path.send_all([Out(b"%d" % i, node.locator) for i, node in enumerate(nodes)])
+        for i, node in enumerate(nodes):
+            assert node.receive() == [b"%d" % i]
+        assert w.count("endpoint_sent") == 40
+
+
+def test_what_cannot_be_sent_among_many_is_counted() -> None:
+    with world(listen=[Endpoint("127.0.0.1", 0)]) as w:
+        nowhere = [Locator.of("2001:db8::1", 1), Locator.of("255.255.255.255", 1)]
+        node = w.node(A)
+        w.path.send_all([Out(b"x", to) for to in (*nowhere, node.locator)])
+        assert node.receive() == [b"x"]
+        assert (w.count("endpoint_send_unreachable"), w.count("endpoint_send_failed")) == (1, 1)
 
 
 def test_what_cannot_be_sent_to_is_false_and_counted() -> None:
@@ -468,7 +490,7 @@ def test_junk_changes_nothing() -> None:
                 seen += 1
                 if seen % 1000 == 0:  # slow enough for nothing to be lost before the loop
                     w.wait_count("received", seen)
-                    w.path.events()
+                    list(w.path.events())
             if turn == 1:
                 warm = resident_kib()
         assert seen == 100_000
@@ -497,7 +519,7 @@ def test_a_slow_python_side_loses_events_and_never_a_packet() -> None:
         wait_until(lambda: w.count("endpoint") + w.count("drop_endpoint_full") == 201, "one more")
         first = w.events()[0]
         assert first[2] == a.locator, "and it is read first"
-        while w.path.events():
+        while list(w.path.events()):
             pass
         stranger.send(0, b"room again", CONTROL)
         assert w.events()[0][3].endswith(b"room again")
@@ -595,7 +617,7 @@ def test_what_is_left_when_it_stops_is_not_told_to_somebody_elses_descriptor() -
         w.path.stop()
         reused = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(8)]
         try:
-            assert w.path.events() == []
+            assert list(w.path.events()) == []
             for fd in reused:
                 with pytest.raises(BlockingIOError):
                     os.eventfd_read(fd)

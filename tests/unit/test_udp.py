@@ -69,6 +69,30 @@ def test_one_datagram_and_its_source(pair: tuple[socket.socket, socket.socket]) 
     assert receiver.receive() == []
 
 
+@pytest.mark.parametrize(
+    ("host", "family", "local"),
+    [("0.0.0.0", socket.AF_INET, "127.0.0.9"), ("::", socket.AF_INET6, "127.0.0.9"), ("::", socket.AF_INET6, "::1")],
+)
+def test_one_datagram_leaves_from_the_address_it_is_told(host: str, family: int, local: str) -> None:
+    with (
+        socket.socket(family, socket.SOCK_DGRAM) as wild,
+        socket.socket(socket.AF_INET6 if ":" in local else socket.AF_INET, socket.SOCK_DGRAM) as other,
+    ):
+        wild.bind((host, 0))
+        other.bind(("::1" if ":" in local else "127.0.0.1", 0))
+        other.settimeout(5)
+        sender = Sender(wild.fileno())
+        for source in (local, None):
+            where = bytes(16) if source is None else Locator.of(source, 0).address
+            sender.queue_one(locator(other), b"x", where)
+        sender.flush()
+        sources = [other.recvfrom(10)[1][0] for _ in "12"]
+        assert sources == [local, "::1" if ":" in local else "127.0.0.1"]
+        for wrong in ((b"short", b"x", bytes(16)), (bytes(18), b"x", b""), (bytes(18), b"", bytes(16))):
+            with pytest.raises(ValueError):
+                sender.queue_one(*wrong)
+
+
 def test_this_kernel_segments() -> None:
     assert gso_limit() in (64, 128)
 

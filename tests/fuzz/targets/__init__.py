@@ -31,7 +31,9 @@ PYTHON = (
 )
 COMPILED = ("frame", "replay", "segment", "coalesce", "node_path", "switch_path")
 """Those that reach `ovng._fast`: run under the sanitizers too."""
-NAMES = PYTHON + COMPILED
+PRIVILEGED = ("kernel",)
+"""Those that need root."""
+NAMES = PYTHON + COMPILED + PRIVILEGED
 
 Target = Callable[[bytes], None]
 

@@ -32,13 +32,13 @@ def fuzz_one(data: bytes) -> None:
     """See `targets`."""
     choices = Choices(data)
     tso, uso = choices.flag(), choices.flag()
-    batch = _batch(choices)
+    batch = make_batch(choices)
     try:
         result = coalesce(_device()[0].fileno(), batch, True, tso, uso)
     except ValueError:
-        assert any(not _is_packet(packet) for packet in batch)
+        assert any(not is_packet(packet) for packet in batch)
         return
-    assert all(map(_is_packet, batch)) and result["failed"] == 0
+    assert all(map(is_packet, batch)) and result["failed"] == 0
     frames = [_device()[1].recv(70_000) for _ in range(result["writes"])]
     assert len(frames) <= len(batch)
     check_same(batch, [packet for frame in frames for packet in segments(frame)])
@@ -83,13 +83,14 @@ def _one_zero(packet: bytes, at: int) -> bytes:
     return packet[:at] + b"\xff\xff" + packet[at + 2 :] if packet[at : at + 2] == b"\0\0" else packet
 
 
-def _is_packet(packet: bytes) -> bool:
+def is_packet(packet: bytes) -> bool:
+    """Whether the loops would pass it on: an IP header that tells its length."""
     if packet[:1] and packet[0] >> 4 == 4:
         return 20 <= (packet[0] & 15) * 4 <= len(packet) == int.from_bytes(packet[2:4], "big")
     return len(packet) >= 40 and packet[0] >> 4 == 6 and len(packet) == int.from_bytes(packet[4:6], "big") + 40
 
 
-def _batch(choices: Choices) -> list[bytes]:
+def make_batch(choices: Choices) -> list[bytes]:
     """Runs of a few flows, changed here and there."""
     batch: list[bytes] = []
     sequences: dict[object, int] = {}

@@ -70,7 +70,7 @@ class Stage:
         wait_until(lambda: (self._figures() - before).total() >= len(datagrams), "every datagram has an outcome")
         got = self._figures() - before
         assert got == expected, f"{got} instead of {expected}"
-        self.world.path.events()
+        list(self.world.path.events())
 
     def check(self) -> None:
         """What arrived, and the table."""

@@ -64,7 +64,7 @@ def _ticket_keys(data: bytes) -> None:
 def _snapshot(data: bytes) -> None:
     hints = StartHints()
     count = hints.load(data, 0.0)
-    told = [told for time in (0.0, 0.5, 1.0) for told in hints.due(time)]
+    told = [told for time in (0.0, 0.5, 1.0) for told in hints.due(time, 0)]
     assert len(told) <= count and not hints.active
 
 
