@@ -1,4 +1,4 @@
-"""The target whose oracle is the kernel: its corpus and mutants, beside one router for all of them."""
+"""What `ovng._fast` cuts and joins, with the kernel as oracle: a corpus and mutants of it, one router for all."""
 
 from __future__ import annotations
 
