@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 from benchmarks import machine, metrics, udp
 from benchmarks.bounds import judge, render_verdicts
@@ -123,7 +124,8 @@ def _turns(parts: list[str], options: argparse.Namespace) -> Iterator[tuple[str,
         if "ping" in parts:
             yield f"ping {of}", Bench.round_trips
     if "udp" in parts:
-        yield "UDP", Bench.datagrams
+        for size in udp.SIZES:
+            yield f"UDP {size} B", partial(Bench.datagrams, size=size)
     if "cut" in parts and not options.no_segmentation:
         short = min(seconds, CUT_SECONDS)
         for number in range(options.rounds):

@@ -12,7 +12,7 @@ WIDTH = 760
 _ROW, _BAR = 26, 16
 _LABEL, _VALUE = 120, 60
 _GAP = 40
-_TOP = 64
+_TOP = 84
 _PANEL = (WIDTH - _LABEL - _GAP) // 2
 
 
@@ -43,7 +43,7 @@ def draw(document: Document) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">',
         f"<style>{_STYLE}</style>",
         f'<rect width="{WIDTH}" height="{height}" rx="6" fill="#ffffff"/>',
-        _text(12, 20, _caption(document), "quiet"),
+        *(_text(12, 20 + 16 * line, words, "quiet") for line, words in enumerate(_caption(document))),
     ]
     for row, name in enumerate(systems):
         parts.append(_text(12, _middle(row), name))
@@ -68,13 +68,12 @@ def _panel(document: Document, systems: list[str], panel: Panel, left: int) -> l
     return parts
 
 
-def _caption(document: Document) -> str:
-    machine = document["machine"]
-    words = [f"{machine['CPU']}, {machine['date'].split()[0]}; two nodes through one hub, all on the same cores"]
+def _caption(document: Document) -> list[str]:
+    """Two lines: on what, and how."""
+    machine, how = document["machine"], "two nodes through one hub, sender and receiver on the same cores"
     plain = median(document, "plain", "tcp1_ab")
-    if plain is not None:
-        words.append(f"without a tunnel {figure(plain)} Gbit/s")
-    return "; ".join(words)
+    beside = "" if plain is None else f"; without a tunnel {figure(plain)} Gbit/s"
+    return [f"{machine['CPU']}, {machine['date'].split()[0]}, medians", how + beside]
 
 
 def _middle(row: int) -> int:

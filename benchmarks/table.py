@@ -20,7 +20,7 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int =
         "  ".join(
             cell.ljust(width) if place < left else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
+        ).rstrip()
         for line in lines
     )
 

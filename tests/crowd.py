@@ -31,6 +31,7 @@ PER_SITE = 500
 GRANT, KEEPALIVE, OLD_BOOT = 4_711, 5, 0x0B00_7000
 NUMBER = 1_000  # of the last report to the Switch before
 TRY_AGAIN, TRY_AGAIN_MAX = 0.3, 2.0
+SWEEP = 0.05  # seconds between looks at who has something to say
 
 _HEAD = struct.Struct(">BBHQQQQHBB")
 _UPDATE = struct.Struct(">18sH16s")
@@ -76,7 +77,8 @@ class Crowd:
             poll.register(sock.fileno(), select.EPOLLIN)
         by_fd = {sock.fileno(): site for site, sock in enumerate(self._sockets)}
         next_sweep = time.monotonic()
-        next_keepalive = next_sweep + KEEPALIVE
+        turns = int(KEEPALIVE / SWEEP)
+        turn = 0
         while len(self.attached) < self.count and not until():
             ready = poll.poll(0.02)
             for fd, _ in ready:
@@ -88,15 +90,14 @@ class Crowd:
                 sender.flush()
             now = time.monotonic()
             if now >= next_sweep and (not ready or now > next_sweep + 0.1):  # what has come is heard before
-                next_sweep = now + 0.05
+                next_sweep = now + SWEEP
                 for i in [i for i, (due, *_) in self._waits.items() if due <= now]:
                     self.seen["tried again"] += 1
                     ends[i // PER_SITE][1].queue(to, self._show(i))
-                if now >= next_keepalive:
-                    next_keepalive = now + KEEPALIVE
-                    for i in set(range(self.count)) - self.attached - set(self._waits):
-                        self.seen["kept alive"] += 1
-                        ends[i // PER_SITE][1].queue(to, self._report(i, OLD_BOOT, bytes(16), b""))
+                turn = (turn + 1) % turns
+                for i in set(range(turn, self.count, turns)) - self.attached - self._waits.keys():
+                    self.seen["kept alive"] += 1
+                    ends[i // PER_SITE][1].queue(to, self._report(i, OLD_BOOT, bytes(16), b""))
                 for _, sender in ends:
                     sender.flush()
         poll.close()

@@ -60,7 +60,8 @@ class Node:
         return [answer for answer, _ in self.sessions.datagrams()]
 
 
-def _resident() -> int:
+def resident() -> int:
+    """Bytes of memory that this process has in use."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -72,7 +73,7 @@ def main() -> None:
     while datagram := link.recv(1 << 16):
         if datagram == END:
             count = len(node.sessions.sessions())
-            link.send(json.dumps({"resident": _resident(), "sessions": count}).encode())
+            link.send(json.dumps({"resident": resident(), "sessions": count}).encode())
             continue
         for answer in [*node.receive(datagram), END]:
             link.send(answer)

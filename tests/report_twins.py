@@ -109,10 +109,15 @@ class Twins:
         assert holders(self.plain) == holders(self.quick)
 
 
-def holders(registrar: Registrar) -> list[tuple[int, ...]]:
+def holders(registrar: Registrar) -> list[tuple[bytes, int, int]]:
     """Who is in the directory, with which prefix."""
-    directory = registrar._directory
-    return sorted(zip(directory._kind, directory._high, directory._low, directory._node, directory._grant, strict=True))
+    found = []
+    for holdings in registrar._directory._holdings.values():
+        for entry in range(holdings.size):
+            key = holdings.key(entry)
+            if key is not None:
+                found.append((key, *holdings.holder(entry)))
+    return sorted(found)
 
 
 def state(table: NodeTable) -> list[tuple[object, ...]]:

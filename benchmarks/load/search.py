@@ -9,6 +9,8 @@ from typing import NamedTuple
 LOSS = 0.01
 STEPS = 6
 CLOSE = 1.05
+NEAR = 0.1
+"""A loss above `LOSS` but below this is asked for again: something else may have had the core for a moment."""
 _FEWER = 0.7
 _MORE = 1.3
 
@@ -34,7 +36,7 @@ class Found(NamedTuple):
 
 
 def search(offer: Callable[[float], Trial], steps: int = STEPS) -> Found:
-    """`offer` is called with a rate, 0 for all that the generator can send, at most `steps` + 1 times.
+    """`offer` is called with a rate, 0 for all that the generator can send; the search takes at most `steps` of them.
 
     Begins at what arrived of a flood, widens until one offer held and one did not, then halves the gap (of logarithms)
     until it is 5 %.
@@ -45,6 +47,8 @@ def search(offer: Callable[[float], Trial], steps: int = STEPS) -> Found:
     low, high, rate = 0.0, flood.offered, flood.arrived
     for _ in range(steps):
         trial = offer(rate)
+        if LOSS < trial.lost < NEAR:
+            trial = offer(rate)
         if trial.holds:
             low = max(low, trial.offered)
         else:

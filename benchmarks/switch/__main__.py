@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 
 from benchmarks import machine
@@ -23,6 +24,7 @@ from ovng import __version__
 from ovng.errors import OvngError
 
 OVNG_PORT, PROTOTYPE_PORT = 5200, 5300
+INTERRUPTED = 130
 
 
 def main() -> int:
@@ -32,9 +34,13 @@ def main() -> int:
     parser.add_argument("--case", action="append", choices=[case.key for case in CASES], help="only this one")
     options = parser.parse_args()
     wanted = [case for case in CASES if not options.case or case.key in options.case]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with arena() as here:
             document = _run(here, wanted, options.rounds)
+    except KeyboardInterrupt:
+        print("stopped; everything is taken down", file=sys.stderr)
+        return INTERRUPTED
     except OvngError as error:
         print(error, file=sys.stderr)
         return error.exit_code

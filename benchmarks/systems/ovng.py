@@ -44,6 +44,6 @@ def _notes(status: dict[str, Any]) -> dict[str, str]:
     return {
         "version": __version__,
         "cipher": peer["cipher"],
-        "libcrypto": status["libcrypto"],
+        "libcrypto": status["libcrypto"].partition(" (")[0],
         "offloads": ", ".join(on) or "none",
     }

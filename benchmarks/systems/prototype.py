@@ -53,7 +53,7 @@ class Prototype:
         first_ping = first.wait(*processes.values())
         notes = {
             "cipher": "AES-256-GCM",
-            "libcrypto": str(other_libcrypto()) if self._other else "the system's",
+            "libcrypto": f"that of ovng{ALT}" if self._other else "the system's",
             "offloads": "vnet_hdr, tso, uso, gso, gro",
             "settings": " ".join((*NODE_OPTIONS, *SWITCH_OPTIONS)),
         }

@@ -82,7 +82,7 @@ def test_the_search_finds_the_capacity(capacity: float) -> None:
     found = search(path.offer)
     assert capacity / CLOSE <= found.rate <= capacity * (1 + 2 * LOSS)
     assert found.flood == capacity
-    assert path.offers <= STEPS + 1
+    assert path.offers <= 2 * STEPS + 1
 
 
 def test_a_path_that_carries_all_there_is() -> None:
@@ -100,6 +100,17 @@ def test_a_flood_may_let_through_less_than_the_path_carries() -> None:
         return trial if trial.holds else trial._replace(arrived=4e4)
 
     assert search(offer).rate == pytest.approx(1e5, rel=0.1)
+
+
+def test_a_moment_without_the_core_is_forgiven() -> None:
+    """The first offer that the path could have carried loses a little, as when another process ran."""
+    path = Path(1e5, 3e5)
+
+    def offer(rate: float) -> Trial:
+        trial = path.offer(rate)
+        return trial._replace(lost=0.03) if path.offers == 2 else trial
+
+    assert search(offer).rate == pytest.approx(1e5, rel=CLOSE - 1)
 
 
 def test_a_path_that_always_loses() -> None:

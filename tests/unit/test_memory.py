@@ -1,4 +1,4 @@
-"""What sessions cost a node in memory: a thousand may take 60 MB."""
+"""What a crowd costs in memory: a node with a thousand sessions 60 MB, a Switch with a million nodes 300 MB in all."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tests.crowded_node import END
 from tests.pki_fixture import Member, Network
 
 SESSION_BYTES = 60_000
+SWITCH_BYTES, NODE_BYTES, STEADY_BYTES = 300_000_000, 300, 10_000_000  # the last does not grow with the nodes
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def measure(link: socket.socket) -> tuple[int, int]:
     return answer["resident"], answer["sessions"]
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.long)])
 def test_a_session_takes_less_than_60_kilobytes(count: int) -> None:
     network = Network()
     node = network.node("10.77.0.1/32", "fd77::1/128")
@@ -67,3 +68,15 @@ def test_a_session_takes_less_than_60_kilobytes(count: int) -> None:
         full, sessions = measure(link)
     assert (none, sessions) == (0, count)
     assert 10_000 * count < full - idle <= SESSION_BYTES * count  # a session's keys and TLS are at least the former
+
+
+A_MILLION = pytest.param(1_000_000, marks=[pytest.mark.long, pytest.mark.timeout(1200)])
+
+
+@pytest.mark.parametrize("count", [20_000, A_MILLION])
+def test_a_switch_with_a_million_nodes_takes_less_than_300_megabytes(count: int) -> None:
+    command = [sys.executable, "-m", "tests.crowded_switch", str(count)]
+    measured = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    assert measured["nodes"] == count
+    assert 200 * count < measured["full"] - measured["idle"] <= NODE_BYTES * count + STEADY_BYTES
+    assert measured["full"] <= SWITCH_BYTES
