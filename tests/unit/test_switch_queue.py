@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,6 +15,24 @@ from tests.switch_fixture import CONTROL, DATA, World, header, wait_until
 A, B = 0xA << 60, 0xB << 60
 TOO_LONG = 0.002  # SOJOURN_MAX_NS
 INTERVAL = 0.02
+
+
+@pytest.fixture(autouse=True)
+def stamping() -> Iterator[None]:
+    """The kernel begins to stamp a moment after the first socket has asked."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        assert udp.stamp(sock.fileno())
+
+        def stamped_on_arrival() -> bool:
+            sock.sendto(b"x", sock.getsockname())
+            sent = time.time_ns()
+            ((_, _, stamp),) = sock.recvmsg(1, 64)[1]
+            seconds, nanoseconds = struct.unpack("@ll", stamp)
+            return bool(seconds * 1_000_000_000 + nanoseconds <= sent)
+
+        wait_until(stamped_on_arrival, "time stamps")
+        yield
 
 
 def late(trains: list[list[bytes]], *, short_queue: bool = True) -> tuple[int, int, float]:
