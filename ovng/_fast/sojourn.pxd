@@ -3,7 +3,9 @@
 TCP sends until something is lost. Without a limit it fills every buffer on its way, and all that comes behind waits.
 So where a message has waited for more than SOJOURN_MAX_NS its first DATA datagram is dropped, one per
 SOJOURN_INTERVAL_NS: enough for a stream to slow down, too few to hurt a flow that does not. The receive buffer bounds
-what does not slow down. A loop that merely came late finds less than SOJOURN_BACKLOG. A head drop is heard of soonest, and needs one retransmission, not those of a whole train.
+what does not slow down. A loop that merely came late finds less than SOJOURN_BACKLOG. A head drop is heard of soonest,
+and needs one retransmission, not those of a whole train. Where sender, Switch and receiver share few cores, a shorter
+limit costs throughput: a queue hides the time slices of the others (ARCHITECTURE, Queues).
 
 CoDel (RFC 8289) waits until a queue has not been empty for an interval. Where sender and receiver share processors a
 loop empties its socket in every time slice, CoDel hardly ever acts, and the queue is long all the same (measured).
@@ -14,8 +16,8 @@ from libc.stdint cimport uint64_t
 from ovng._fast.udp cimport udp_message, udp_receiver
 
 cdef enum:
-    SOJOURN_MAX_NS = 2_000_000
-    SOJOURN_INTERVAL_NS = 20_000_000
+    SOJOURN_MAX_NS = 10_000_000
+    SOJOURN_INTERVAL_NS = 50_000_000
     SOJOURN_BACKLOG = 65536  # bytes received at once, from which on it is a queue
     SOJOURN_CLOCK_SET_NS = 1_000_000_000  # nothing waits that long: the clock was set meanwhile
 
