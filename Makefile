@@ -16,7 +16,7 @@ PYTEST := -m pytest -q
 # What the debug and sanitizer builds are for: tests that reach compiled code.
 FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch|tests\.(switch_fixture|netns\.pair)' tests/unit tests/fuzz tests/netns --include='test_*.py')
 
-.PHONY: all build demo test test-long test-debug test-sanitize lint bench fuzz clean help
+.PHONY: all build demo test test-long test-debug test-sanitize lint bench soak fuzz clean help
 .DEFAULT_GOAL := build
 
 all build: $(VENV)/.built ## Build; the command is then .venv/bin/ovng
@@ -61,6 +61,10 @@ bench: $(VENV)/.dev ## ovng beside others, the Switch alone, the parts; verdicts
 	@$(KEEP) $(PY) -m benchmarks $(BENCH)
 	@$(KEEP) $(PY) -m benchmarks.switch
 	@$(PY) -m benchmarks.conclude
+
+soak: $(VENV)/.dev ## Ten minutes at full rate both ways with a rekey every 30 s (SOAK="--minutes 60": longer)
+	@tools/need bench
+	@$(SUDO) $(PY) -m benchmarks.soak $(SOAK)
 
 fuzz: $(VENV)/.dev ## Coverage-guided fuzzing of every entry that takes network bytes (FUZZ_SECONDS each, 60)
 	@$(PY) -c 'import atheris' 2>/dev/null || $(PIP) install atheris
