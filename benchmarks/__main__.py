@@ -9,7 +9,6 @@ namespaces of the benchmark's own, which are gone when it ends.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,15 +16,14 @@ from functools import partial
 
 from benchmarks import machine, metrics, udp
 from benchmarks.bounds import judge, render_verdicts
+from benchmarks.command import exit_status
 from benchmarks.report import add, render
 from benchmarks.star import star
 from benchmarks.systems import SYSTEMS, System
 from benchmarks.table import Document, write
 from benchmarks.tcp import CONGESTION_CONTROL
 from benchmarks.turn import IDLE_INTERVAL, IDLE_PINGS, LOADED_INTERVAL, Bench, Samples
-from ovng.errors import OvngError
 
-INTERRUPTED = 130
 PARTS = ("tcp", "ping", "udp", "cut")
 CUT_SECONDS = 1
 """At most, of a transfer without segmentation: the same row again needs less."""
@@ -34,15 +32,11 @@ CUT_SECONDS = 1
 def main() -> int:
     """The exit status."""
     options = _parse()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        document = _run(options)
-    except KeyboardInterrupt:
-        print("stopped; everything is taken down", file=sys.stderr)
-        return INTERRUPTED
-    except OvngError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    return exit_status(lambda: _measure(options))
+
+
+def _measure(options: argparse.Namespace) -> int:
+    document = _run(options)
     print(render(document, metrics.TUNNELS))
     measured = [verdict for verdict in judge(document) if verdict.holds is not None]
     if measured:

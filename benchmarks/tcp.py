@@ -40,9 +40,10 @@ class TcpMeter:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
         return read_transfer(done.stdout)
 
-    def start(self, seconds: int) -> Process:
-        """One stream from `a` to `b`; this returns when it runs, and it ends by itself."""
-        running = self._star.a.start("iperf3", *self._client(seconds, 1, False))
+    def start(self, seconds: int, *, both: bool = False) -> Process:
+        """One stream from `a` to `b`, or one each way; this returns when it runs, and it ends by itself."""
+        ways = ["--bidir"] if both else []
+        running = self._star.a.start("iperf3", *self._client(seconds, 1, False), *ways)
         wait_until(lambda: f":{_PORT}" in self._star.a.run("ss", "-Htn", "state", "established"), "iperf3 stream")
         return running
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from ovng.demo.net import Process
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass
@@ -46,6 +47,12 @@ def process_seconds(pid: int) -> float:
     """CPU seconds of a process, all its threads, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_memory(pid: int) -> float:
+    """The resident set of a process now, MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * _PAGE / (1 << 20)
 
 
 def peak_memory(pid: int) -> float:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 
 from benchmarks import machine
 from benchmarks.bounds import judge, render_verdicts
+from benchmarks.command import exit_status
 from benchmarks.report import add, render
 from benchmarks.star import HUB_FROM_A, B, Star
 from benchmarks.switch.arena import SECONDS, Forwarder, arena, forwarded, start, wait_ready
@@ -21,10 +21,8 @@ from benchmarks.systems.prototype import SWITCH_OPTIONS, VARIABLE
 from benchmarks.systems.prototype import program as prototype
 from benchmarks.table import Document, write
 from ovng import __version__
-from ovng.errors import OvngError
 
 OVNG_PORT, PROTOTYPE_PORT = 5200, 5300
-INTERRUPTED = 130
 
 
 def main() -> int:
@@ -34,16 +32,12 @@ def main() -> int:
     parser.add_argument("--case", action="append", choices=[case.key for case in CASES], help="only this one")
     options = parser.parse_args()
     wanted = [case for case in CASES if not options.case or case.key in options.case]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with arena() as here:
-            document = _run(here, wanted, options.rounds)
-    except KeyboardInterrupt:
-        print("stopped; everything is taken down", file=sys.stderr)
-        return INTERRUPTED
-    except OvngError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    return exit_status(lambda: _measure(wanted, options.rounds))
+
+
+def _measure(wanted: list[Case], rounds: int) -> int:
+    with arena() as here:
+        document = _run(here, wanted, rounds)
     print(render(document, [case.metric() for case in CASES]))
     measured = [verdict for verdict in judge(document) if verdict.holds is not None]
     if measured:

@@ -6,7 +6,7 @@ big-endian; `Script` writes what `Choices` reads, for the corpus.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -46,6 +46,13 @@ class Choices:
 
     def pick(self, choices: Sequence[T]) -> T:
         return choices[self.below(len(choices))]
+
+    def steps(self, choices: Sequence[T], most: int) -> Iterator[T]:
+        """One pick after the other while anything is left, `most` at most."""
+        for _ in range(most):
+            if not self:
+                return
+            yield self.pick(choices)
 
     def chunk(self, most: int = 0xFFFF) -> bytes:
         """A string behind its length (2 bytes); shorter when the input ends."""

@@ -198,6 +198,17 @@ def deployed(
         yield rig
 
 
+@contextmanager
+def deployed_among_strangers() -> Iterator[Rig]:
+    """As `deployed`, and somebody who has no profile can reach the Switch from the host `stranger`. The nodes met."""
+    with deployed() as made:
+        stranger = made.net.host("stranger")
+        made.net.join(made.switch.host, stranger, ["198.51.107.1/24"], ["198.51.107.2/24"])
+        stranger.default_via("198.51.107.1")
+        made.meet()
+        yield made
+
+
 # -- Traffic
 
 

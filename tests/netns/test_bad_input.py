@@ -20,7 +20,7 @@ from ovng.limits import HEADER_SIZE, MAX_DATAGRAM
 from ovng.wire.control import Cookie, Hello, Stream, StreamPart
 from ovng.wire.header import Header, PacketType
 from ovng.wire.report import Ack, Common, ReportKind, Update
-from tests.netns.rig import PORT, Rig, configure, conversation, deployed, ping
+from tests.netns.rig import PORT, Rig, configure, conversation, deployed, deployed_among_strangers, ping
 from tests.netns.stranger import Flood, Forger
 from tests.netns.wallclock import shifted
 
@@ -32,11 +32,7 @@ DAY = 86_400
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    with deployed() as made:
-        stranger = made.net.host("stranger")
-        made.net.join(made.switch.host, stranger, ["198.51.107.1/24"], ["198.51.107.2/24"])
-        stranger.default_via("198.51.107.1")
-        made.meet()
+    with deployed_among_strangers() as made:
         yield made
 
 

@@ -21,7 +21,7 @@ from ovng.ids import Locator, NodeID
 from ovng.pki.trust import Trust
 from ovng.session import events
 from ovng.wire.header import Header, PacketType
-from tests.netns.rig import PORT, Rig, Stream, conversation, deployed, ping, rss, say
+from tests.netns.rig import PORT, Rig, Stream, conversation, deployed, deployed_among_strangers, ping, rss, say
 from tests.netns.stranger import Flood, Forger, Stranger, impostor_from, trust_from
 
 pytestmark = pytest.mark.root
@@ -33,11 +33,7 @@ MEMORY = 4 << 20  # bytes of growth that count as flat
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    with deployed() as made:
-        stranger = made.net.host("stranger")
-        made.net.join(made.switch.host, stranger, ["198.51.107.1/24"], ["198.51.107.2/24"])
-        stranger.default_via("198.51.107.1")
-        made.meet()
+    with deployed_among_strangers() as made:
         yield made
 
 

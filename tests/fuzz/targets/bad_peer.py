@@ -156,10 +156,8 @@ STEPS: tuple[Callable[[Stage, Choices], None], ...] = (say, say_any, say_raw, st
 def fuzz_one(data: bytes) -> None:
     """See `targets`."""
     stage, choices = Stage(), Choices(data)
-    for _ in range(STEPS_MAX):
-        if not choices:
-            break
-        choices.pick(STEPS)(stage, choices)
+    for step in choices.steps(STEPS, STEPS_MAX):
+        step(stage, choices)
         stage.check()
     stage.world.run(30.0)
     stage.check()

@@ -221,10 +221,8 @@ STEPS: tuple[Callable[[Stage, Choices], None], ...] = (
 def fuzz_one(data: bytes) -> None:
     """See `targets`."""
     stage, choices = Stage(), Choices(data)
-    for _ in range(STEPS_MAX):
-        if not choices:
-            break
-        choices.pick(STEPS)(stage, choices)
+    for step in choices.steps(STEPS, STEPS_MAX):
+        step(stage, choices)
         stage.check()
     stage.holding = False
     assert stage.world.run(PATIENCE, lambda: _met(stage)), "they do not find each other any more"

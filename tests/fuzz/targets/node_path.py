@@ -300,8 +300,6 @@ STEPS = (one, train, raw, again, tun)
 def fuzz_one(data: bytes) -> None:
     """See `targets`."""
     stage, choices = Stage(), Choices(data)
-    for _ in range(STEPS_MAX):
-        if not choices:
-            break
-        choices.pick(STEPS)(stage, choices)
+    for step in choices.steps(STEPS, STEPS_MAX):
+        step(stage, choices)
     assert not select.select([stage.rig.device, stage.rig.switch], [], [], 0)[0], "more came out than went in"

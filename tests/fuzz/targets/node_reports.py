@@ -239,8 +239,6 @@ STEPS: tuple[Callable[[Stage, Choices], None], ...] = (raw, report, report, priv
 def fuzz_one(data: bytes) -> None:
     """See `targets`."""
     stage, choices = Stage(), Choices(data)
-    for _ in range(STEPS_MAX):
-        if not choices:
-            break
-        choices.pick(STEPS)(stage, choices)
+    for step in choices.steps(STEPS, STEPS_MAX):
+        step(stage, choices)
     stage.wait(60.0)

@@ -157,10 +157,8 @@ STEPS: tuple[Callable[[Theatre, Choices], None], ...] = (
 def fuzz_one(data: bytes) -> None:
     """See `targets`."""
     theatre, choices = Theatre(seeded(1)), Choices(data)
-    for _ in range(STEPS_MAX):
-        if not choices:
-            break
-        choices.pick(STEPS)(theatre, choices)
+    for step in choices.steps(STEPS, STEPS_MAX):
+        step(theatre, choices)
     theatre.advance(1.0)
     theatre.advance(90_000.0)
     theatre.advance(1.0)
