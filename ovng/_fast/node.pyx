@@ -371,7 +371,7 @@ cdef class NodeLoops:
 
     # -- Figures
 
-    def sleep(self):
+    def wake_on_traffic(self):
         """Tell TRAFFIC once, with the next packet that is sealed or authentic."""
         flag_store(&self._open().awake, 0)
 

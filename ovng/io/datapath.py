@@ -33,7 +33,7 @@ Event = (
     | tuple[Literal["no_key"], NodeID, bytes]  # peer, IP packet that waits for a key
     | tuple[Literal["unknown_data"], NodeID]  # source of DATA without a session; at most 100 per second
     | tuple[Literal["first_receive", "soft_limit", "hard_limit"], NodeID, int]  # peer, key ID; once per generation
-    | tuple[Literal["traffic"]]  # the first packet after `sleep`
+    | tuple[Literal["traffic"]]  # the first packet after `wake_on_traffic`
 )
 
 OFFLOADS = ("vnet_hdr", "tso", "uso", "gso", "gro")  # the first three are the TUN's
@@ -69,7 +69,7 @@ class PathFigures(NamedTuple):
     """The same of the last authentic DATA datagram received."""
 
 
-class _Held:
+class _ControlSide:
     """Python's own hand on a path: its socket, the Switch's address for it, and what control sent."""
 
     def __init__(self, sock: socket.socket, address: tuple[str, int]) -> None:
@@ -98,7 +98,7 @@ class NodeDataPath:
         wanted = offloads or {}
         self._tun, self._short_queue = tun, short_queue
         self._gro = wanted.get("gro", True) and _kernel_has_gro()
-        self._paths: dict[int, _Held] = {}
+        self._paths: dict[int, _ControlSide] = {}
         self._active = -1
         self._threads: list[threading.Thread] = []
         self._control_failed = 0
@@ -167,7 +167,7 @@ class NodeDataPath:
             raise
         loops_own.detach()
         self._forget(index)
-        self._paths[index] = _Held(ours, address)
+        self._paths[index] = _ControlSide(ours, address)
 
     def clear_path(self, index: int) -> None:
         """Stop using a path. Harmless when there is none."""
@@ -289,8 +289,8 @@ class NodeDataPath:
         """Counters since the start: packets and bytes (inner) each way, `drops` by reason, `offloads` in use,
         `gso_segments` per send (1: none).
 
-        `held` packets had to wait for a path (TUN's frames, also super-packets), `held_sent` have left since; `sent_later`
-        datagrams left on another path than the one that could not send them.
+        `held` packets had to wait for a path (TUN's frames, also super-packets), `held_sent` have left since;
+        `sent_later` datagrams left on another path than the one that could not send them.
         `last_rx_ms`, `last_tx_ms`: CLOCK_MONOTONIC milliseconds of the last authentic packet in and sealed packet out.
         """
         figures = self._loops.stats()
@@ -304,13 +304,11 @@ class NodeDataPath:
         if figures is None or held is None:
             return None
         sent, sent_bytes, last_tx, received, received_bytes, last_rx = figures
-        return PathFigures(
-            sent + held.datagrams, sent_bytes + held.bytes, received, received_bytes, last_tx, last_rx
-        )
+        return PathFigures(sent + held.datagrams, sent_bytes + held.bytes, received, received_bytes, last_tx, last_rx)
 
-    def sleep(self) -> None:
+    def wake_on_traffic(self) -> None:
         """Tell "traffic" once, when the next packet is sealed or found authentic: nobody needs to look until then."""
-        self._loops.sleep()
+        self._loops.wake_on_traffic()
 
     def peer_stats(self, peer: NodeID) -> dict[str, Any] | None:
         """Counters and key IDs of one peer; None when it is unknown."""

@@ -20,6 +20,7 @@ UDP_GRO = 104  # <linux/udp.h>; Python has no name for it
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # <asm-generic/socket.h>
 NO_ADDRESS = bytes(16)
 IP_PKTINFO = 8  # <linux/in.h>
+IFNAMSIZ = 16  # <linux/if.h>
 SO_MARK = 36  # <asm-generic/socket.h>
 
 
@@ -89,9 +90,12 @@ def open_uplink(interface: str, mark: int | None = None) -> UdpSocket:
     The kernel chooses the source among that interface's addresses. `mark` (32 bits) is what rules for routes and
     firewalls see on each packet. Raises SystemProblem with what to do.
     """
+    name = interface.encode()
     udp = open_udp("::", 0)
     try:
-        udp.sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+        if not 0 < len(name) < IFNAMSIZ:  # the kernel would take "" as every one, and cut a longer one
+            raise OSError(errno.ENODEV, "")
+        udp.sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
         if mark is not None:
             udp.sock.setsockopt(socket.SOL_SOCKET, SO_MARK, mark.to_bytes(4, sys.byteorder))
     except OSError as error:
