@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from ovng.ids import Locator
-from tests.datapath_rig import BACK, OUT, PEER, Rig, open_descriptors, opened, seal, until
+from tests.datapath_rig import BACK, OUT, Rig, open_descriptors, opened, seal, until
 from tests.unit.packets import NO_VNET, TCP, UDP, Packet, icmp_echo, slow_segments
 
 HELD_BYTES = 256 * 1024
@@ -178,26 +178,29 @@ def test_a_path_comes_and_goes_under_traffic(ready: Rig) -> None:
 # -- Sleep
 
 
-def test_sleep_ends_with_traffic(ready: Rig) -> None:
-    ready.deliver(seal(1))
-    ready.arrived()
-    ready.expect(("first_receive", PEER, 9))
-    numbers = iter(range(2, 100))
-    wakes: list[Callable[[], None]] = [
-        lambda: ready.send(OUT),
-        lambda: ready.deliver(seal(next(numbers))),
-        lambda: ready.deliver(seal(next(numbers), b"")),
-    ]
-    for index, wake in enumerate(wakes, 1):
-        ready.heard.clear()
-        ready.path.wake_on_traffic()
-        ready.deliver(seal(1))
-        until(lambda count=index: ready.drops("replay_duplicate") == count)  # type: ignore[misc]
-        assert ready.path.events() == []
-        wake()
-        ready.expect(("traffic",))
-        wake()
-        wake()
-        ready.send(OTHER_OUT)
-        ready.expect(("no_route", OTHER_OUT))
-        assert [event for event in ready.heard if event[0] == "traffic"] == [("traffic",)]
+@pytest.mark.parametrize("traffic", ["sealed", "received", "keepalive"])
+def test_the_first_packet_wakes(ready: Rig, traffic: str) -> None:
+    def pass_one(number: int) -> None:
+        if traffic == "sealed":
+            ready.send(OUT)
+        else:
+            ready.deliver(seal(number, BACK if traffic == "received" else b""))
+
+    def told() -> int:
+        ready.heard += ready.path.events()
+        return ready.heard.count(("traffic",))
+
+    ready.path.wake_on_traffic()
+    ready.deliver(seal(9, key=bytes(32)))
+    ready.send(OTHER_OUT)
+    ready.expect(("no_route", OTHER_OUT))
+    until(lambda: ready.drops("aead_forged") == 1)
+    assert told() == 0
+    for number in range(1, 100):
+        pass_one(number)
+    ready.expect(("traffic",))
+    until(lambda: sum(ready.path.stats()[name] for name in ("sent_packets", "received_packets", "keepalives")) == 99)
+    assert told() == 1
+    ready.path.wake_on_traffic()
+    pass_one(100)
+    until(lambda: told() == 2)
