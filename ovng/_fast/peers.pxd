@@ -18,6 +18,9 @@ from ovng._fast.replay cimport replay_window
 
 cdef enum:
     RECEIVE_KEYS = 4
+    DOUBLE_NONE = 0  # `peer.doubling`: what leaves with DUP, also on the second path
+    DOUBLE_INTERACTIVE = 1
+    DOUBLE_ALL = 2
 
 cdef struct key_limits:
     uint64_t soft_packets
@@ -60,6 +63,8 @@ cdef struct peer:
     void* receiving[RECEIVE_KEYS]  # receive_key*, published
     void* prefixes  # prefix_set*, published, never NULL
     uint64_t sealed_under  # print of the newest sending key, retired or not; control thread only
+    int doubling  # DOUBLE_NONE …; stored by the control thread
+    uint64_t unanswered_ms  # when TCP data was sent, at least LOOK_MS apart; the outbound loop's (`stash`)
     traffic sent
     uint64_t apart[8]
     traffic received
