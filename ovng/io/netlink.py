@@ -16,6 +16,7 @@ import logging
 import struct
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ovng.clock import Now
 from ovng.errors import SystemProblem
@@ -36,6 +37,7 @@ _RECEIVES = 256  # datagrams read in one go; the driver calls again
 _MAIN_TABLE = 254
 _UNICAST, _LOCAL = 1, 2  # rtm_type
 _SCOPE_UNIVERSE, _SCOPE_SITE = 0, 200
+_RTM_F_FIB_MATCH = 0x2000  # the route itself is told, not what would be done (Linux 4.13)
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _IFA_OPTIMISTIC, _IFA_DADFAILED, _IFA_TENTATIVE = 0x04, 0x08, 0x40
 
@@ -169,8 +171,17 @@ class Watcher:
             for index, entry in self._interfaces.items()
         }
         ways = {destination: self._way(destination) for destination in self._destinations}
+        by_interface = {
+            (index, destination): self._way_through(index, destination)
+            for index, entry in interfaces.items()
+            for destination in self._destinations
+            if entry.usable and entry.addresses
+        }
         return LinkSnapshot(
-            interfaces, self._defaults, {destination: way for destination, way in ways.items() if way is not None}
+            interfaces,
+            self._defaults,
+            {destination: way for destination, way in ways.items() if way is not None},
+            {key: way for key, way in by_interface.items() if way is not None},
         )
 
     def _look_at_links(self) -> None:
@@ -197,19 +208,34 @@ class Watcher:
                 found.add(DefaultRoute(rt.VERSIONS[route["family"]], interface, _gateway(route), metric))
         self._defaults = frozenset(found)
 
-    def _way(self, destination: IPAddress) -> Way | None:
+    def _way_through(self, index: int, destination: IPAddress) -> Way | None:
+        """Asked for one interface, IPv4 takes what it has no route to for on-link: so the route is asked for first."""
+        through = ("RTA_OIF", index)
+        route = self._ask_route(destination, through, flags=_RTM_F_FIB_MATCH)
+        way = None if route is None else self._way(destination, through)
+        if route is None or way is None or way.interface != index:
+            return None
+        return replace(way, metric=route.get_attr("RTA_PRIORITY") or 0)
+
+    def _ask_route(self, destination: IPAddress, *through: tuple[str, int], flags: int = 0) -> Message | None:
         query = self._requests.message(
             rt.RTM_GETROUTE,
             family=rt.FAMILIES[destination.version],
             dst_len=destination.max_prefixlen,
-            attrs=[("RTA_DST", str(destination))],
+            flags=flags,
+            attrs=[("RTA_DST", str(destination)), *through],
         )
         try:
-            route = self._requests.ask(rt.RTM_GETROUTE, query)
+            return self._requests.ask(rt.RTM_GETROUTE, query)
         except OSError as error:
             if error.errno in _UNREACHABLE:
                 return None
             raise
+
+    def _way(self, destination: IPAddress, *through: tuple[str, int]) -> Way | None:
+        route = self._ask_route(destination, *through)
+        if route is None:
+            return None
         interface, source = route.get_attr("RTA_OIF"), route.get_attr("RTA_PREFSRC")
         if route["type"] not in (_UNICAST, _LOCAL) or not interface or not source or interface == self._own_index:
             return None

@@ -52,6 +52,8 @@ class Way:
     source: IPAddress
     gateway: IPAddress | None = None
     """None on the destination's own link."""
+    metric: int = 0
+    """Of the route, where it was asked for one interface."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +65,5 @@ class LinkSnapshot:
     default_routes: frozenset[DefaultRoute] = frozenset()
     ways: Mapping[IPAddress, Way] = field(default_factory=dict)
     """By destination; one that cannot be reached, or only through the tunnel itself, is absent."""
+    ways_by_interface: Mapping[tuple[int, IPAddress], Way] = field(default_factory=dict)
+    """The same if it had to be this interface, by index and destination."""
