@@ -15,11 +15,12 @@ from ovng.clock import Now
 from ovng.config.values import Endpoint
 from ovng.errors import SystemProblem
 from ovng.ids import IPAddress, Locator
+from ovng.io import sockets
 from ovng.io.datapath import NodeDataPath
 from ovng.io.driver import Driver
 from ovng.io.logs import escape
 from ovng.io.resolve import Resolver
-from ovng.io.sockets import UdpSocket, ipv6_available, open_udp, send_to
+from ovng.io.sockets import UdpSocket, open_udp, send_to
 from ovng.node.uplink import SwitchAddresses
 
 log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ class SwitchLink:
 
     def _looked_up(self, now: Now) -> None:
         known = [locator for resolver in self._resolvers for locator in resolver.locators]
-        found = [locator for locator in known if locator.ip.version == 4 or ipv6_available()]
+        found = [locator for locator in known if locator.ip.version == 4 or sockets.ipv6_available()]
         if self._names.update(found):
             self._wait = LOOK_UP_AGAIN
             for slot, path in self._paths.items():
