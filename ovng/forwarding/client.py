@@ -134,7 +134,7 @@ class AttachmentClient:
         return self._paths.get(index)
 
     def add_path(self, index: int, priority: int, now: Now) -> None:
-        """There is a path `index` (0 … 3), `priority` 0 … 255 (0 = best): the Switch is told. Known: as changed."""
+        """There is a path `index` (0 … 3), `priority` 0 … 255 (0 = best): the Switch is told."""
         if not 0 <= index < MAX_PATHS:
             raise ValueError(f"a path is 0 to {MAX_PATHS - 1}")
         known = self._paths.get(index)
@@ -144,6 +144,10 @@ class AttachmentClient:
             known.reporter.active = index == self.active
         known.reporter.priority = priority
         self.network_changed(now, index)
+
+    def set_priority(self, index: int, priority: int) -> None:
+        """Told by the path's next report."""
+        self._paths[index].reporter.priority = priority
 
     def remove_path(self, index: int) -> None:
         """The path is gone. The active one stays until another is activated."""

@@ -57,6 +57,7 @@ FIXED = (
     "interface",
     "mtu",
     "port",
+    "mark",
     "keepalive",
     "rekey_seconds",
     "libcrypto",
@@ -85,7 +86,7 @@ class NodeService:
         profile = self.profile
         offloads = {key: getattr(profile.offloads, key) for key in ("gso", "gro")}
         self.path = datapath.NodeDataPath(self.me, self.tunnel.tun, offloads)
-        self.switch = SwitchLink(profile.port, self.path, self._on_switch_found)
+        self.switch = SwitchLink(profile.port, self.path, self._on_switch_found, profile.mark)
         self.roamer = Roamer()
         self.switch.set_endpoints(profile.switch)
         config = SessionConfig(float(profile.rekey_seconds), preferred_ciphers())
@@ -95,7 +96,7 @@ class NodeService:
         self.overlay = Overlay(
             self.me, self.path, self.sessions, self.client, self._policy, self.path.write_tun, profile.addresses
         )
-        self.watcher = Watcher(profile.interface)
+        self.watcher = Watcher(profile.interface, profile.mark)
         self.links = LinkSnapshot()
         self.plan = RoutePlan((), ())
         self._connected = tuple(self.tunnel.connected())
@@ -218,7 +219,7 @@ class NodeService:
         self._take_uplinks(now)
 
     def _take_uplinks(self, now: Now) -> None:
-        self.roamer.set_uplinks(choose_uplinks(self.links, self.switch.ips), now.mono)
+        self.roamer.set_uplinks(choose_uplinks(self.links, self.switch.ips, self.profile.uplinks), now.mono)
         self._follow_roamer(now)
 
     def _follow_roamer(self, now: Now) -> None:
@@ -231,9 +232,11 @@ class NodeService:
                     log.info("path %d: %s", slot, uplink.name or "any interface")
                     if self.client.path(slot) is None or self.client.attached:
                         self.client.add_path(slot, uplink.priority, now)
-                case roamer.Changed(slot, uplink):
-                    self.client.add_path(slot, uplink.priority, now)
-                    if slot == self.roamer.active:
+                case roamer.Changed(slot, uplink, moved):
+                    self.client.set_priority(slot, uplink.priority)
+                    if moved:
+                        self.client.network_changed(now, slot)
+                    if moved and slot == self.roamer.active:
                         self.sessions.retry_now(now)
                 case roamer.Activate(slot, _, cause):
                     log.info("data goes by path %d (%s)", slot, cause)

@@ -37,10 +37,11 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The path has another address, gateway, priority or cost: report it anew."""
+    """The path's uplink is not as it was. `moved`: its address or gateway is another, so report at once."""
 
     slot: int
     uplink: Uplink
+    moved: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,11 @@ class Roamer:
                 self.paths[slot] = Held(uplink, Path(now))
                 self._actions.append(Open(slot, uplink))
             elif (held := self.paths[known[name]]).uplink != uplink:
-                if held.uplink.ways != uplink.ways:
+                moved = (held.uplink.index, held.uplink.ways) != (uplink.index, uplink.ways)
+                if moved:
                     held.path.on(Event.CHANGED, now)
                 held.uplink = uplink
-                self._actions.append(Changed(known[name], uplink))
+                self._actions.append(Changed(known[name], uplink, moved))
         self._choose("uplink gone" if self.active in gone else "uplink", now)
         opened = {action.slot for action in self._actions if isinstance(action, Open)}
         self._actions += [Close(slot) for slot in gone if slot not in opened]

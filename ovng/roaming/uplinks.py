@@ -1,4 +1,4 @@
-"""Which interfaces are uplinks: those through which the Switch can be reached now, best first. Pure."""
+"""Which interfaces are uplinks: those by which the Switch can be reached now, best first. Pure."""
 
 from __future__ import annotations
 
@@ -6,23 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from ovng.config.mobility import PRIORITY_MAX, UplinkSettings
 from ovng.ids import IPAddress
 from ovng.limits import MAX_PATHS
 from ovng.roaming.snapshot import LinkSnapshot, Way
 
-PRIORITY_MAX = 255
-
-
-@dataclass(frozen=True, slots=True)
-class UplinkSettings:
-    """What the profile says about interfaces whose name matches `interface` (shell pattern); the first match counts."""
-
-    interface: str
-    priority: int | None = None
-    """0 … 255, 0 = best; None: by the metric of the routes."""
-    metered: bool = False
-    """Costs money: used when nothing else is there."""
-    use: bool = True
+DEFAULT_PRIORITY = 128
+"""Of the uplink with the lowest route metric among those to which the profile gives no priority; the next has 129."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,40 +22,53 @@ class Uplink:
     name: str
     index: int
     ways: Mapping[IPAddress, Way] = field(hash=False)
-    """To each of the Switch's addresses that it reaches."""
-    priority: int = 0
+    """To each of the Switch's addresses that it reaches; in the order of the question."""
+    priority: int = DEFAULT_PRIORITY
+    """0 (best) … 255."""
     metered: bool = False
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """Of IP, by which it reaches the Switch."""
+        return frozenset(address.version for address in self.ways)
+
+    @property
+    def metric(self) -> int:
+        """The lowest of its routes."""
+        return min(way.metric for way in self.ways.values())
 
 
 def choose_uplinks(
     snapshot: LinkSnapshot, switch: Iterable[IPAddress], settings: Sequence[UplinkSettings] = ()
 ) -> tuple[Uplink, ...]:
-    """At most four, the best first: not metered, then the profile's priority, the lower route metric, the name.
+    """At most four, best first: not metered, then by priority, then by name.
 
-    Loopback is none, and `snapshot` leaves the tunnel itself out. Where no interface serves but the kernel knows a way
-    (a Switch on this machine), that is the only uplink, and has no name.
+    Of `settings` the first whose pattern matches an interface's name counts. Those without a priority there come in the
+    order of their route metrics. Where no interface serves but the kernel knows a way (a Switch on this machine), that
+    is the only uplink, and has no name.
     """
     wanted = tuple(switch)
-    found: list[tuple[bool, int, int, str, Uplink]] = []
+    found: list[tuple[Uplink, UplinkSettings]] = []
     for index, interface in snapshot.interfaces.items():
+        setting = next((entry for entry in settings if fnmatchcase(interface.name, entry.interface)), _NO_SETTING)
         ways = {ip: way for ip in wanted if (way := snapshot.ways_by_interface.get((index, ip))) is not None}
-        setting = next((entry for entry in settings if fnmatchcase(interface.name, entry.interface)), None)
-        if not interface.usable or interface.name == "lo" or not ways or (setting is not None and not setting.use):
-            continue
-        metered = setting is not None and setting.metered
-        metric = min(way.metric for way in ways.values())
-        priority = PRIORITY_MAX if setting is None or setting.priority is None else setting.priority
-        uplink = Uplink(interface.name, index, ways, priority, metered)
-        found.append((metered, priority, metric, interface.name, uplink))
-    if not found and (ways := {ip: snapshot.ways[ip] for ip in wanted if ip in snapshot.ways}):
-        return (Uplink("", 0, ways),)
-    found.sort(key=lambda entry: entry[:4])
-    return tuple(
-        Uplink(uplink.name, uplink.index, uplink.ways, _place(uplink, place), uplink.metered)
-        for place, (*_, uplink) in enumerate(found[:MAX_PATHS])
-    )
+        if interface.usable and setting.use and ways:
+            found.append((Uplink(interface.name, index, ways), setting))
+    if not found and (any_ways := {ip: snapshot.ways[ip] for ip in wanted if ip in snapshot.ways}):
+        return (Uplink("", 0, any_ways),)
+    found.sort(key=lambda entry: (entry[0].metric, entry[0].name))
+    unranked = iter(range(DEFAULT_PRIORITY, DEFAULT_PRIORITY + len(found)))
+    uplinks = [
+        Uplink(
+            uplink.name,
+            uplink.index,
+            uplink.ways,
+            min(next(unranked), PRIORITY_MAX) if setting.priority is None else setting.priority,
+            setting.metered,
+        )
+        for uplink, setting in found
+    ]
+    return tuple(sorted(uplinks, key=lambda entry: (entry.metered, entry.priority, entry.name))[:MAX_PATHS])
 
 
-def _place(uplink: Uplink, place: int) -> int:
-    """Without a priority of its own: behind those that have one, in the order of the metrics."""
-    return uplink.priority if uplink.priority != PRIORITY_MAX else PRIORITY_MAX - MAX_PATHS + place
+_NO_SETTING = UplinkSettings("*")
