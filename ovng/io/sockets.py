@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+import sys
 from typing import NamedTuple
 
 from ovng.errors import SystemProblem
@@ -19,6 +20,8 @@ UDP_GRO = 104  # <linux/udp.h>; Python has no name for it
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # <asm-generic/socket.h>
 NO_ADDRESS = bytes(16)
 IP_PKTINFO = 8  # <linux/in.h>
+IFNAMSIZ = 16  # <linux/if.h>
+SO_MARK = 36  # <asm-generic/socket.h>
 
 
 class UdpSocket(NamedTuple):
@@ -90,6 +93,34 @@ def open_udp(
     except BaseException:
         sock.close()
         raise
+
+
+def open_uplink(interface: str, mark: int | None = None) -> UdpSocket:
+    """A UDP socket that sends and hears on one interface only, on a port of the kernel's choice, for IPv4 and IPv6.
+
+    The kernel chooses the source among that interface's addresses. `mark` (32 bits) is what rules for routes and
+    firewalls see on each packet. Raises SystemProblem with what to do.
+    """
+    name = interface.encode()
+    udp = open_udp("::", 0)
+    try:
+        if not 0 < len(name) < IFNAMSIZ:  # the kernel would take "" as every one, and cut a longer one
+            raise OSError(errno.ENODEV, "")
+        udp.sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+        if mark is not None:
+            udp.sock.setsockopt(socket.SOL_SOCKET, SO_MARK, mark.to_bytes(4, sys.byteorder))
+    except OSError as error:
+        udp.sock.close()
+        match error.errno:
+            case errno.ENODEV:
+                advice = f"there is no interface {interface!r}: `ip link` shows those there are"
+            case errno.EPERM:
+                advice = f"no permission to use the interface {interface!r} alone: run as root, or with CAP_NET_RAW"
+                advice += " and CAP_NET_ADMIN"
+            case _:
+                advice = f"cannot use the interface {interface!r}: {error.strerror}"
+        raise SystemProblem(advice) from None
+    return udp
 
 
 def check_port_free(host: str, port: int, *, v6_only: bool = False) -> None:
