@@ -11,10 +11,10 @@ reads through published pointers within its epoch (`reclaim`). It never waits fo
 into a bounded ring, and what the ring does not take is dropped and counted.
 
 While there is little to do, one thread serves both directions: an answer that an application gives at once leaves
-without waking another thread. That is a small part of an idle round trip, hundredths of it, but costs nothing. The
-thread that *holds* TUN takes the steps of the outbound loop. The inbound thread holds it at first and hands it over
-when there is work for two; the outbound thread gives it back after `LINGER_MS` without work. Whoever does not hold TUN
-touches nothing of `outbound_state`.
+without waking another thread. An idle round trip is a few hundredths shorter for it, not more. The thread that *holds*
+TUN takes the steps of the outbound loop. The inbound thread holds it at first and hands it over when there is work for
+two; the outbound thread gives it back after `LINGER_MS` without work. Whoever does not hold TUN touches nothing of
+`outbound_state`.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
