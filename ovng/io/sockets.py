@@ -46,9 +46,19 @@ def ipv6_available() -> bool:
     return True
 
 
-def open_udp(host: str, port: int, *, reuse_port: bool = False, v6_only: bool = False, gro: bool = True) -> UdpSocket:
+def open_udp(
+    host: str,
+    port: int,
+    *,
+    reuse_port: bool = False,
+    v6_only: bool = False,
+    gro: bool = True,
+    device: str = "",
+    mark: int = 0,
+) -> UdpSocket:
     """A UDP socket bound to a numeric `host` ("::" = every address, IPv4 too unless `v6_only`) and `port` (0 = any).
 
+    `device`: datagrams leave and come in by this interface only; `mark`: the firewall mark of what is sent (0 = none).
     Where the kernel has no IPv6, "::" means every IPv4 address. Raises SystemProblem with what to do.
     """
     try:
@@ -68,6 +78,7 @@ def open_udp(host: str, port: int, *, reuse_port: bool = False, v6_only: bool = 
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        _bind_device(sock, device, mark)
         grow_buffers(sock)
         if address.is_unspecified:
             _tell_local_address(sock)
@@ -165,6 +176,20 @@ def _tell_local_address(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+
+
+def _bind_device(sock: socket.socket, device: str, mark: int) -> None:
+    try:
+        if device:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    except OSError as error:
+        advice = "it is gone" if error.errno == errno.ENODEV else "run as root or give CAP_NET_RAW"
+        raise SystemProblem(f"no socket for interface {device} ({error.strerror}): {advice}") from None
+    try:
+        if mark:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+    except OSError as error:
+        raise SystemProblem(f"no firewall mark {mark} ({error.strerror}): give CAP_NET_ADMIN") from None
 
 
 def _bind(sock: socket.socket, host: str, port: int) -> None:
