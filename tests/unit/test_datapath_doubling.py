@@ -15,7 +15,6 @@ from tests.datapath_rig import AES, DUP, IV, KEY, OTHER, OUT, PEER, Rig, opened,
 from tests.unit.packets import TCP, UDP, Packet, slow_segments
 
 NONE, INTERACTIVE, ALL = 0, 1, 2
-GRE = 47
 EXPEDITED = 46  # DSCP (RFC 3246)
 
 
@@ -93,7 +92,6 @@ def test_a_super_packet_is_doubled_whole(rig: TwoPaths) -> None:
         (UDP, (9, 10), EXPEDITED, True),
         (UDP, (9, 10), 63, True),
         (UDP, (9, 10), EXPEDITED - 1, False),
-        (GRE, (5004, 5004), 0, False),
     ],
 )
 def test_what_is_interactive(
@@ -105,6 +103,16 @@ def test_what_is_interactive(
     rig.send(made)
     assert (doubled if expected else opened)(rig.left()) == (1, made)
     assert rig.path.stats()["doubled"] == expected
+
+
+def test_only_tcp_and_udp_have_ports(rig: TwoPaths) -> None:
+    rig.path.set_doubling(PEER, INTERACTIVE)
+    rig.path.set_interactive(frozenset(), frozenset({5004}))
+    for number, (version, at) in enumerate(((4, 9), (6, 6)), 1):
+        made = bytearray(Packet(b"voice", version, UDP, ports=(5004, 5004)).build())
+        made[at] = 47  # GRE
+        rig.send(bytes(made))
+        assert opened(rig.left()) == (number, made)
 
 
 def test_a_later_fragment_has_no_ports(rig: TwoPaths) -> None:
