@@ -112,7 +112,7 @@ def test_only_tcp_and_udp_have_ports(rig: TwoPaths) -> None:
         made = bytearray(Packet(b"voice", version, UDP, ports=(5004, 5004)).build())
         made[at] = 47  # GRE
         rig.send(bytes(made))
-        assert opened(rig.left()) == (number, made)
+        assert opened(rig.left()) == (number, bytes(made))
 
 
 def test_a_later_fragment_has_no_ports(rig: TwoPaths) -> None:
