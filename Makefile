@@ -14,7 +14,7 @@ KEEP := $(if $(SUDO),$(SUDO) --preserve-env)
 PYTEST := -m pytest -q
 
 # What the debug and sanitizer builds are for: tests that reach compiled code.
-FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch|tests\.(switch_fixture|netns\.pair)' tests/unit tests/fuzz tests/netns --include='test_*.py')
+FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch|tests\.(switch_fixture|datapath_rig|netns\.pair)' tests/unit tests/fuzz tests/netns --include='test_*.py')
 
 .PHONY: all build demo test test-long test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak fuzz clean help
 .DEFAULT_GOAL := build

@@ -15,6 +15,7 @@ from ovng.ids import Locator, NodeID
 from ovng.io.switchpath import SwitchDataPath, SwitchEvent
 
 SWITCH = NodeID(0x5157_17C4_0000_0001)
+A, B, C = 0xA << 60, 0xB << 60, 0xC << 60
 DATA, CONTROL, REPORT, PRIVATE = 1, 2, 3, 4
 TABLE_KEY = bytes(range(16))
 UDP_SEGMENT = 103

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TypeVar
 
 from ovng import limits
+from ovng.config.mobility import MODES, RedundantFor, UplinkSettings, read_redundant_for, read_uplinks
+from ovng.config.reading import boolean, integer, list_of, optional
 from ovng.config.values import (
     Endpoint,
     parse_address,
     parse_endpoint,
     parse_interface,
+    parse_mark,
     parse_name,
     parse_network,
     parse_node_id,
@@ -34,15 +35,12 @@ from ovng.pki.der import parse_certificate, parse_crl
 from ovng.pki.identity import Identity, Kind
 from ovng.pki.trust import Load, Trust, day
 
-T = TypeVar("T")
-
 PROFILE_VERSION = 1
 MAX_INNER_MTU = limits.MAX_DATAGRAM - limits.HEADER_SIZE - limits.TAG_SIZE
 MAX_NODES = 1 << 24
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ACCEPT_ROUTES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
 """RFC 1918 and RFC 4193: what is private."""
-_LIST_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +97,12 @@ class NodeProfile:
     rekey_seconds: int
     port: int
     """Local UDP port; 0 lets the kernel choose."""
+    uplinks: tuple[UplinkSettings, ...]
+    mark: int
+    """Firewall mark (SO_MARK) of what is sent to the Switch; 0: none."""
+    mode: str
+    """`failover` or `redundant`: every packet on two paths."""
+    redundant_for: RedundantFor
     libcrypto: str | None
     offloads: OffloadSettings
     log_level: str
@@ -164,21 +168,25 @@ def _node(section: Section, path: Path) -> NodeProfile:
         path=path,
         name=section.need("name").map(parse_name),
         network=section.need("network").map(parse_network),
-        switch=_list(section, "switch", parse_endpoint, least=1, most=16),
-        addresses=_list(section, "addresses", parse_address, least=1, most=16),
-        network_prefixes=_list(section, "network_prefixes", parse_unicast_prefix, least=1),
-        routes=_list(section, "routes", parse_prefix),
-        accept_routes=_list(section, "accept_routes", parse_unicast_prefix, default=ACCEPT_ROUTES),
-        exit=_list(section, "exit", parse_node_id, most=16),
-        interface=_optional(section, "interface", lambda value: value.map(parse_interface), "ovng0"),
-        mtu=_integer(section, "mtu", limits.MIN_TUN_MTU, MAX_INNER_MTU, limits.DEFAULT_TUN_MTU),
-        keepalive=_integer(section, "keepalive", limits.KEEPALIVE_MIN, limits.KEEPALIVE_MAX, limits.KEEPALIVE_DEFAULT),
-        forward=_optional(section, "forward", Value.boolean, False),
-        rekey_seconds=_integer(section, "rekey_seconds", 1, 86_400, int(limits.REKEY_SECONDS)),
-        port=_integer(section, "port", 0, 65_535, 0),
-        libcrypto=_optional(section, "libcrypto", _absolute, None),
-        offloads=_optional(section, "offloads", _offloads, OffloadSettings()),
-        log_level=_optional(section, "log_level", lambda value: value.choice(LOG_LEVELS), "info"),
+        switch=list_of(section, "switch", parse_endpoint, least=1, most=16),
+        addresses=list_of(section, "addresses", parse_address, least=1, most=16),
+        network_prefixes=list_of(section, "network_prefixes", parse_unicast_prefix, least=1),
+        routes=list_of(section, "routes", parse_prefix),
+        accept_routes=list_of(section, "accept_routes", parse_unicast_prefix, default=ACCEPT_ROUTES),
+        exit=list_of(section, "exit", parse_node_id, most=16),
+        interface=optional(section, "interface", lambda value: value.map(parse_interface), "ovng0"),
+        mtu=integer(section, "mtu", limits.MIN_TUN_MTU, MAX_INNER_MTU, limits.DEFAULT_TUN_MTU),
+        keepalive=integer(section, "keepalive", limits.KEEPALIVE_MIN, limits.KEEPALIVE_MAX, limits.KEEPALIVE_DEFAULT),
+        forward=boolean(section, "forward", False),
+        rekey_seconds=integer(section, "rekey_seconds", 1, 86_400, int(limits.REKEY_SECONDS)),
+        port=integer(section, "port", 0, 65_535, 0),
+        uplinks=read_uplinks(section),
+        mark=optional(section, "mark", lambda value: value.map(parse_mark), 0),
+        mode=optional(section, "mode", lambda value: value.choice(MODES), MODES[0]),
+        redundant_for=optional(section, "redundant_for", read_redundant_for, RedundantFor()),
+        libcrypto=optional(section, "libcrypto", _absolute, None),
+        offloads=optional(section, "offloads", _offloads, OffloadSettings()),
+        log_level=optional(section, "log_level", lambda value: value.choice(LOG_LEVELS), "info"),
         credentials=_credentials(section),
     )
 
@@ -189,15 +197,15 @@ def _switch(section: Section, path: Path) -> SwitchProfile:
         path=path,
         name=section.need("name").map(parse_name),
         network=section.need("network").map(parse_network),
-        network_prefixes=_list(section, "network_prefixes", parse_unicast_prefix),
-        listen=_list(section, "listen", parse_endpoint, most=16, default=(Endpoint("::", 5140),)),
-        workers=_integer(section, "workers", 1, 256, 1),
-        max_nodes=_integer(section, "max_nodes", 1, MAX_NODES, 1 << 20),
-        state_dir=path.parent / _optional(section, "state_dir", Value.text, "state"),
-        crl_file=path.parent / _optional(section, "crl_file", Value.text, "crl.der"),
-        libcrypto=_optional(section, "libcrypto", _absolute, None),
-        offloads=_optional(section, "offloads", _offloads, OffloadSettings()),
-        log_level=_optional(section, "log_level", lambda value: value.choice(LOG_LEVELS), "info"),
+        network_prefixes=list_of(section, "network_prefixes", parse_unicast_prefix),
+        listen=list_of(section, "listen", parse_endpoint, most=16, default=(Endpoint("::", 5140),)),
+        workers=integer(section, "workers", 1, 256, 1),
+        max_nodes=integer(section, "max_nodes", 1, MAX_NODES, 1 << 20),
+        state_dir=path.parent / optional(section, "state_dir", Value.text, "state"),
+        crl_file=path.parent / optional(section, "crl_file", Value.text, "crl.der"),
+        libcrypto=optional(section, "libcrypto", _absolute, None),
+        offloads=optional(section, "offloads", _offloads, OffloadSettings()),
+        log_level=optional(section, "log_level", lambda value: value.choice(LOG_LEVELS), "info"),
         credentials=_credentials(section),
     )
 
@@ -206,39 +214,6 @@ def _switch(section: Section, path: Path) -> SwitchProfile:
 def _keys(kind: type[NodeProfile] | type[SwitchProfile]) -> frozenset[str]:
     own = {entry.name for entry in fields(kind)} - {"path", "credentials"}
     return frozenset(own | {entry.name for entry in fields(Credentials)} | {"ovng", "kind"})
-
-
-def _optional(section: Section, key: str, read: Callable[[Value], T], default: T) -> T:
-    value = section.get(key)
-    return default if value is None or value.absent else read(value)
-
-
-def _integer(section: Section, key: str, low: int, high: int, default: int) -> int:
-    return _optional(section, key, lambda value: value.integer(low, high), default)
-
-
-def _list(
-    section: Section,
-    key: str,
-    parse: Callable[[str], T],
-    *,
-    least: int = 0,
-    most: int = _LIST_MAX,
-    default: tuple[T, ...] = (),
-) -> tuple[T, ...]:
-    """A list without repetition. A missing key gives the default, an empty list is one."""
-    value = section.need(key) if least else section.get(key)
-    if value is None:
-        return default
-    found: dict[T, None] = {}
-    for entry in value.values(most):
-        parsed = entry.map(parse)
-        if parsed in found:
-            entry.fail(f"{parsed} is there twice")
-        found[parsed] = None
-    if len(found) < least:
-        value.fail("needs at least one entry")
-    return tuple(found)
 
 
 def _absolute(value: Value) -> str:
@@ -252,14 +227,14 @@ def _offloads(value: Value) -> OffloadSettings:
     section = value.section()
     names = [entry.name for entry in fields(OffloadSettings)]
     section.only(names)
-    return OffloadSettings(**{name: _optional(section, name, Value.boolean, True) for name in names})
+    return OffloadSettings(**{name: boolean(section, name, True) for name in names})
 
 
 # -- Credentials
 
 
 def _credentials(section: Section) -> Credentials:
-    crl = _optional(section, "crl", lambda value: value.map(lambda text: parse_pem(text, "X509 CRL")), None)
+    crl = optional(section, "crl", lambda value: value.map(lambda text: parse_pem(text, "X509 CRL")), None)
     return Credentials(
         ca=section.need("ca").map(lambda text: parse_pem(text, "CERTIFICATE")),
         certificate=section.need("certificate").map(lambda text: parse_pem(text, "CERTIFICATE")),

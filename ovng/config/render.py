@@ -36,6 +36,10 @@ routes: {routes}
 # forward: false           # true: may switch on ip_forward, which `routes` needs
 # rekey_seconds: 3600
 # port: 0                  # local UDP port; 0: any
+# uplinks: []              # - {{interface: wwan*, priority: 0 (best) to 255, metered: true, use: true}}
+# mode: failover           # redundant: every packet on two uplinks
+# redundant_for: {{dscp: [], ports: []}}  # inner packets that go on two uplinks in any mode
+# mark: 0                  # firewall mark of what goes to the Switch; 0: none
 # libcrypto: null          # path of another libcrypto
 # log_level: info          # debug, info, warning, error
 """

@@ -14,6 +14,10 @@ from ovng.ids import IPAddress, NodeID, Prefix
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 _NETWORK = re.compile(r"[a-z0-9-]{1,63}\Z")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")  # IFNAMSIZ is 16 with its NUL
+_DIGITS = re.compile(r"[0-9]{1,5}\Z")
+_MARK = re.compile(r"(?:0|[1-9][0-9]{0,9}|0[xX][0-9a-fA-F]{1,8})\Z")
+_DSCP_CLASS, _DSCP_ASSURED = re.compile(r"cs([0-7])\Z"), re.compile(r"af([1-4])([1-3])\Z")
+_DSCP_NAMES = {"ef": 46, "va": 44}
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\s+([A-Za-z0-9+/=\s]+)-----END \1-----\s*\Z")
 
@@ -113,6 +117,34 @@ def parse_interface(text: str) -> str:
     if not _INTERFACE.match(text) or text in (".", "..", "all", "default"):
         raise ValueError(f"{shorten(text)} is no interface name: at most 15 letters, digits, `.`, `_`, `-`")
     return text
+
+
+def parse_port(text: str) -> int:
+    """A TCP or UDP port."""
+    if not _DIGITS.match(text) or not 1 <= int(text) <= 65_535:
+        raise ValueError(f"{shorten(text)} should be a port, 1 … 65535")
+    return int(text)
+
+
+def parse_mark(text: str) -> int:
+    """A firewall mark, 32 bits, decimal or as `0x3f00`."""
+    if not _MARK.match(text) or int(text, 0) >= 1 << 32:
+        raise ValueError(f"{shorten(text)} should be a firewall mark, 0 … 0xffffffff")
+    return int(text, 0)
+
+
+def parse_dscp(text: str) -> int:
+    """A DSCP, 0 … 63, or its name (RFC 2474, 2597, 3246, 5865): `cs5`, `af41`, `ef`, `va`."""
+    if _DIGITS.match(text) and int(text) <= 63:
+        return int(text)
+    name = text.lower()
+    if found := _DSCP_CLASS.match(name):
+        return 8 * int(found[1])
+    if found := _DSCP_ASSURED.match(name):
+        return 8 * int(found[1]) + 2 * int(found[2])
+    if name not in _DSCP_NAMES:
+        raise ValueError(f"{shorten(text)} should be a DSCP: 0 … 63, or a name such as ef, af41, cs5")
+    return _DSCP_NAMES[name]
 
 
 def parse_node_id(text: str) -> NodeID:

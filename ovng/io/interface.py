@@ -16,7 +16,7 @@ from ovng.errors import SystemProblem
 from ovng.ids import IPAddress, Prefix
 from ovng.io import rtnetlink as rt
 from ovng.io.exitrules import EXIT_TABLE, ExitRules
-from ovng.io.netlink import ROUTE_PROTOCOL, address_of
+from ovng.io.netlink import ROUTE_PROTOCOL, TUNNEL_ALIAS, address_of
 from ovng.io.rtnetlink import Message, Raw, RouteSocket
 
 _MAIN_TABLE, _UNICAST, _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 254, 1, 0, 253, 254
@@ -58,7 +58,7 @@ class Configurator:
     def bring_up(self, mtu: int, queue_length: int = 1000) -> None:
         """Set MTU (bytes) and queue length (packets), then up."""
         with self._told(f"cannot be brought up with an MTU of {mtu}"):
-            attributes = [("IFLA_MTU", mtu), ("IFLA_TXQLEN", queue_length)]
+            attributes = [("IFLA_MTU", mtu), ("IFLA_TXQLEN", queue_length), ("IFLA_IFALIAS", TUNNEL_ALIAS)]
             message = self._socket.message(
                 rt.RTM_NEWLINK, index=self._need(), flags=_IFF_UP, change=_IFF_UP, attrs=attributes
             )

@@ -16,6 +16,7 @@ import logging
 import struct
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ovng.clock import Now
 from ovng.errors import SystemProblem
@@ -27,37 +28,53 @@ from ovng.roaming.snapshot import DefaultRoute, Interface, LinkSnapshot, Way
 log = logging.getLogger(__name__)
 
 SETTLE = 0.05  # seconds
+TUNNEL_ALIAS = "ovng"
+"""ifalias of every tunnel's interface: how one of another profile is told from an uplink."""
 ROUTE_PROTOCOL = 111
 """rtm_protocol of every route that ovng makes (rtnetlink(7)): how what a killed service left is recognised. Nobody's in
 iproute2's list (etc/iproute2/rt_protos)."""
 
-_GROUPS = rt.GROUP_LINK | rt.GROUP_V4_ADDRESS | rt.GROUP_V4_ROUTE | rt.GROUP_V6_ADDRESS | rt.GROUP_V6_ROUTE
+_GROUPS = (
+    rt.GROUP_LINK
+    | rt.GROUP_V4_ADDRESS
+    | rt.GROUP_V4_ROUTE
+    | rt.GROUP_V4_RULE
+    | rt.GROUP_V6_ADDRESS
+    | rt.GROUP_V6_ROUTE
+    | rt.GROUP_V6_RULE
+    | rt.GROUP_NEXTHOP
+)
 _RECEIVES = 256  # datagrams read in one go; the driver calls again
 _MAIN_TABLE = 254
 _UNICAST, _LOCAL = 1, 2  # rtm_type
 _SCOPE_UNIVERSE, _SCOPE_SITE = 0, 200
-_IFF_UP, _IFF_RUNNING = 0x1, 0x40
+_FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: tell the route that matches, not what would be done (Linux 4.13)
+_IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING = 0x1, 0x8, 0x40
 _IFA_OPTIMISTIC, _IFA_DADFAILED, _IFA_TENTATIVE = 0x04, 0x08, 0x40
 
-_LINKS, _ADDRESSES, _DEFAULTS = "links", "addresses", "default routes"
+_LINKS, _ADDRESSES, _DEFAULTS, _WAYS = "links", "addresses", "default routes", "ways"  # these at each look
 _EVERYTHING = frozenset({_LINKS, _ADDRESSES, _DEFAULTS})
 
 
 class Watcher:
     """The driver calls `receive` when `fileno` is readable, and `take` at `deadline` or whenever it runs anyway."""
 
-    def __init__(self, own: str) -> None:
-        """`own` is the tunnel's interface, which is left out. Raises SystemProblem where there is no netlink."""
+    def __init__(self, own: str, mark: int = 0) -> None:
+        """`own` is the tunnel's interface, which is left out; `mark` (0: none) the firewall mark of what takes a way.
+
+        Raises SystemProblem where there is no netlink.
+        """
         try:
             self._notices, self._requests = RouteSocket(_GROUPS), RouteSocket()
         except OSError as error:
             raise SystemProblem(f"the network cannot be watched (netlink: {error.strerror})") from None
-        self._own, self._own_index = own, 0
+        self._own, self._own_index, self._mark = own, 0, mark
         self._destinations: tuple[IPAddress, ...] = ()
         self._stale: set[str] = set(_EVERYTHING)
         self._hinted = True  # something may have changed since the last look
         self._looked = float("-inf")  # mono
         self._interfaces: dict[int, Interface] = {}  # without addresses
+        self._inner: set[int] = set()  # loopback and tunnels of ovng: nothing leaves the machine by these
         self._addresses: dict[int, set[IPAddress]] = {}
         self._defaults: frozenset[DefaultRoute] = frozenset()
         self._last: LinkSnapshot | None = None
@@ -151,7 +168,11 @@ class Watcher:
             family, length, _, _, _, protocol, _, _ = raw.body(rt.ROUTE)
             if protocol == ROUTE_PROTOCOL or family not in rt.VERSIONS:
                 return set()
-            return {_DEFAULTS} if length == 0 else {"ways"}  # the ways are asked for at each look
+            return {_DEFAULTS} if length == 0 else {_WAYS}
+        if raw.kind in rt.RULE_KINDS:
+            return {_WAYS}
+        if raw.kind in rt.NEXTHOP_KINDS:
+            return {_DEFAULTS}
         return None
 
     # -- Looking
@@ -169,18 +190,29 @@ class Watcher:
             for index, entry in self._interfaces.items()
         }
         ways = {destination: self._way(destination) for destination in self._destinations}
+        by_interface = {
+            (index, destination): self._way_through(index, destination)
+            for index, entry in interfaces.items()
+            for destination in self._destinations
+            if entry.usable and index not in self._inner and destination.version in entry.versions
+        }
         return LinkSnapshot(
-            interfaces, self._defaults, {destination: way for destination, way in ways.items() if way is not None}
+            interfaces,
+            self._defaults,
+            {destination: way for destination, way in ways.items() if way is not None},
+            {key: way for key, way in by_interface.items() if way is not None},
         )
 
     def _look_at_links(self) -> None:
-        self._interfaces, self._own_index = {}, 0
+        self._interfaces, self._own_index, self._inner = {}, 0, set()
         for link in self._requests.dump(rt.RTM_GETLINK, self._requests.message(rt.RTM_GETLINK)):
             index, name, flags = link["index"], link.get_attr("IFLA_IFNAME"), link["flags"]
             if name == self._own:
                 self._own_index = index
             else:
                 self._interfaces[index] = Interface(name, bool(flags & _IFF_UP), bool(flags & _IFF_RUNNING))
+                if flags & _IFF_LOOPBACK or link.get_attr("IFLA_IFALIAS") == TUNNEL_ALIAS:
+                    self._inner.add(index)
 
     def _look_at_addresses(self) -> None:
         self._addresses = {}
@@ -197,19 +229,37 @@ class Watcher:
                 found.add(DefaultRoute(rt.VERSIONS[route["family"]], interface, _gateway(route), metric))
         self._defaults = frozenset(found)
 
-    def _way(self, destination: IPAddress) -> Way | None:
+    def _way_through(self, index: int, destination: IPAddress) -> Way | None:
+        """By this interface. Where it has no route, IPv4 guesses that the destination is on-link: not a way."""
+        route = self._ask_route(destination, index, _FIB_MATCH)
+        way = None if route is None else self._way(destination, index)
+        if route is None or way is None or way.interface != index:
+            return None
+        return replace(way, metric=route.get_attr("RTA_PRIORITY") or 0)
+
+    def _ask_route(self, destination: IPAddress, index: int, flags: int = 0) -> Message | None:
+        attributes: list[tuple[str, object]] = [("RTA_DST", str(destination))]
+        attributes += [("RTA_OIF", index)] if index else []
+        attributes += [("RTA_MARK", self._mark)] if self._mark else []
         query = self._requests.message(
             rt.RTM_GETROUTE,
             family=rt.FAMILIES[destination.version],
             dst_len=destination.max_prefixlen,
-            attrs=[("RTA_DST", str(destination))],
+            flags=flags,
+            attrs=attributes,
         )
         try:
-            route = self._requests.ask(rt.RTM_GETROUTE, query)
+            return self._requests.ask(rt.RTM_GETROUTE, query)
         except OSError as error:
             if error.errno in _UNREACHABLE:
                 return None
             raise
+
+    def _way(self, destination: IPAddress, index: int = 0) -> Way | None:
+        """`index` 0: by whatever interface the kernel prefers."""
+        route = self._ask_route(destination, index)
+        if route is None:
+            return None
         interface, source = route.get_attr("RTA_OIF"), route.get_attr("RTA_PREFSRC")
         if route["type"] not in (_UNICAST, _LOCAL) or not interface or not source or interface == self._own_index:
             return None
@@ -219,9 +269,17 @@ class Watcher:
         return Way(interface, address, _gateway(route))
 
 
-_KNOWN = (*rt.LINK_KINDS, *rt.ADDRESS_KINDS, *rt.ROUTE_KINDS)
-_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENODATA)
-"""No route, or one of type unreachable, prohibit, blackhole; no source for it."""
+_KNOWN = (*rt.LINK_KINDS, *rt.ADDRESS_KINDS, *rt.ROUTE_KINDS, *rt.RULE_KINDS, *rt.NEXTHOP_KINDS)
+_UNREACHABLE = (
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EACCES,
+    errno.EINVAL,
+    errno.EADDRNOTAVAIL,
+    errno.ENODATA,
+    errno.ENODEV,
+)
+"""No route, or one of type unreachable, prohibit, blackhole; no source for it; no such interface any more."""
 
 
 def _is_default_route(raw: Raw) -> bool:

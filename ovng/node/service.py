@@ -53,6 +53,7 @@ FIXED = (
     "interface",
     "mtu",
     "port",
+    "mark",
     "keepalive",
     "rekey_seconds",
     "libcrypto",
@@ -90,7 +91,7 @@ class NodeService:
         self.overlay = Overlay(
             self.me, self.path, self.sessions, self.client, self._policy, self.path.write_tun, profile.addresses
         )
-        self.watcher = Watcher(profile.interface)
+        self.watcher = Watcher(profile.interface, profile.mark)
         self.links = LinkSnapshot()
         self.plan = RoutePlan((), ())
         self._connected = tuple(self.tunnel.connected())

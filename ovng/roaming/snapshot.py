@@ -30,6 +30,11 @@ class Interface:
         """Packets can leave through it."""
         return self.up and self.carrier
 
+    @property
+    def versions(self) -> frozenset[int]:
+        """Of IP, that it has an address of."""
+        return frozenset(address.version for address in self.addresses)
+
 
 @dataclass(frozen=True, slots=True)
 class DefaultRoute:
@@ -52,6 +57,8 @@ class Way:
     source: IPAddress
     gateway: IPAddress | None = None
     """None on the destination's own link."""
+    metric: int = 0
+    """Of the route, lower is better; told in `ways_by_interface` only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +70,5 @@ class LinkSnapshot:
     default_routes: frozenset[DefaultRoute] = frozenset()
     ways: Mapping[IPAddress, Way] = field(default_factory=dict)
     """By destination; one that cannot be reached, or only through the tunnel itself, is absent."""
+    ways_by_interface: Mapping[tuple[int, IPAddress], Way] = field(default_factory=dict)
+    """How it would leave by this interface (index), if it had to; never loopback or a tunnel of ovng."""

@@ -21,6 +21,7 @@ from ovng.io.netlink import ROUTE_PROTOCOL, SETTLE, Watcher
 from ovng.roaming.decision import decide
 from ovng.roaming.delta import Delta, compare
 from ovng.roaming.snapshot import LinkSnapshot, Way
+from ovng.roaming.uplinks import choose_uplinks
 
 pytestmark = pytest.mark.root
 
@@ -56,8 +57,8 @@ def uplink(name: str, *addresses: str) -> None:
 class Watch:
     """A watcher with what the service does around it."""
 
-    def __init__(self) -> None:
-        self.watcher = Watcher("ovng0")
+    def __init__(self, mark: int = 0) -> None:
+        self.watcher = Watcher("ovng0", mark)
         self.watcher.set_destinations([SWITCH, SWITCH6])
         self.snapshot = self.take() or LinkSnapshot()
 
@@ -134,6 +135,57 @@ class TestWatcher:
         way = watch.snapshot.ways[SWITCH6]
         assert (str(way.source), str(way.gateway)) == ("2001:db8::5", "2001:db8::1")
         assert {route.family for route in watch.snapshot.default_routes} == {6}
+
+    def test_ways_by_interface(self, watch: Watch) -> None:
+        """The kernel answers for each uplink, not only for the one it prefers; on-link guesses of IPv4 are none."""
+        uplink("wlan", "192.0.2.5/24")
+        uplink("lte", "198.51.100.7/24", "2001:db8::7/64")
+        uplink("lan", "10.1.1.1/24")
+        run("route add default via 192.0.2.1 metric 600")
+        run("route add default via 198.51.100.1 metric 700")
+        run("-6 route add default via 2001:db8::1 dev lte metric 1024")
+        watch.quiet()
+        address = ipaddress.ip_address
+        lte = index("lte")
+        assert watch.snapshot.ways_by_interface == {
+            (index("wlan"), SWITCH): Way(index("wlan"), address("192.0.2.5"), address("192.0.2.1"), 600),
+            (lte, SWITCH): Way(lte, address("198.51.100.7"), address("198.51.100.1"), 700),
+            (lte, SWITCH6): Way(lte, address("2001:db8::7"), address("2001:db8::1"), 1024),
+        }
+        uplinks = choose_uplinks(watch.snapshot, [SWITCH, SWITCH6])
+        assert [(uplink.name, uplink.priority, sorted(uplink.versions)) for uplink in uplinks] == [
+            ("wlan", 128, [4]),
+            ("lte", 129, [4, 6]),
+        ]
+
+    def test_the_mark_finds_its_way(self) -> None:
+        """As with mwan3: a rule for the mark, a table of its own. A route there and the rule alone are seen."""
+        watch = Watch(mark=0x100)
+        uplink("wlan", "192.0.2.5/24")
+        run("route add default via 192.0.2.1")
+        watch.until(lambda snapshot: SWITCH in snapshot.ways)
+        run("route add default via 192.0.2.77 dev wlan table 1000")
+        run("rule add fwmark 0x100/0xff00 table 1000")
+        marked = ipaddress.ip_address("192.0.2.77")
+        watch.until(lambda snapshot: snapshot.ways[SWITCH].gateway == marked)
+        assert watch.snapshot.ways_by_interface[index("wlan"), SWITCH].gateway == marked
+        run("rule del fwmark 0x100/0xff00")
+        watch.until(lambda snapshot: snapshot.ways[SWITCH].gateway != marked)
+        watch.watcher.close()
+
+    def test_no_tunnel_of_ovng_is_an_uplink(self, watch: Watch) -> None:
+        """Neither our own nor that of another profile, whatever routes lead into it."""
+        uplink("wlan", "192.0.2.5/24")
+        run("route add default via 192.0.2.1 metric 600")
+        for name, address in (("ovng0", "10.77.0.2/16"), ("vpn7", "10.78.0.2/16"), ("tun9", "10.79.0.2/16")):
+            run(f"tuntap add {name} mode tun")
+            with Configurator(name) as tunnel:
+                tunnel.bring_up(1400)
+                tunnel.add_address(ip_interface(address))
+                run(f"route add 203.0.113.0/24 dev {name}")
+                watch.quiet()
+                assert [uplink.name for uplink in choose_uplinks(watch.snapshot, [SWITCH])] == ["wlan"]
+                tunnel.delete()
 
     def test_a_tentative_address_is_not_usable(self, watch: Watch) -> None:
         run("link add wlan type veth peer name far")

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ovng.errors import SystemProblem
 from ovng.ids import Locator
-from tests.unit.test_datapath import AES, IV, KEY, OUT, PEER, Rig, open_descriptors, opened
-
-
-@pytest.fixture
-def rig() -> Iterator[Rig]:
-    made = Rig()
-    yield made
-    made.close()
+from tests.datapath_rig import AES, IV, KEY, OUT, PEER, Rig, open_descriptors, opened
 
 
 def test_a_key_is_never_installed_twice(rig: Rig) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ovng.config.mobility import RedundantFor, UplinkSettings
 from ovng.config.profile import NodeProfile, SwitchProfile, load_profile, parse_profile
 from ovng.config.render import render_node, render_switch, replace_credentials
 from ovng.config.values import Endpoint, der_to_pem, parse_endpoint, parse_prefix
@@ -93,6 +94,8 @@ class TestGood:
         assert (profile.forward, profile.rekey_seconds, profile.libcrypto) == (False, 3600, None)
         assert (profile.exit, profile.log_level) == ((), "info")
         assert profile.offloads.tso and profile.offloads.gro
+        assert (profile.uplinks, profile.mark, profile.mode) == ((), 0, "failover")
+        assert profile.redundant_for == RedundantFor((), ())
         assert trust_of(profile).identity == TRUCK.identity
 
     def test_a_switch(self) -> None:
@@ -116,6 +119,16 @@ class TestGood:
         assert profile.libcrypto == "/usr/lib/libcrypto.so.3"
         assert not profile.offloads.tso and not profile.offloads.gro and profile.offloads.uso
         assert profile.log_level == "debug"
+
+    def test_uplinks(self) -> None:
+        profile = node(
+            TEXT + "mark: 0x3F00\nmode: redundant\nredundant_for: {dscp: [ef, AF41, cs5, 8], ports: [53, 65535]}\n"
+            "uplinks:\n- interface: wwan*\n  priority: 255\n  metered: true\n- {interface: eth0, use: no}\n"
+        )
+        assert profile.uplinks == (UplinkSettings("wwan*", 255, metered=True), UplinkSettings("eth0", use=False))
+        assert (profile.mark, profile.mode) == (0x3F00, "redundant")
+        assert profile.redundant_for == RedundantFor((46, 34, 40, 8), (53, 65535))
+        assert node(TEXT + "mark: 4294967295\n").mark == 0xFFFFFFFF
 
     def test_an_empty_list_is_not_the_default(self) -> None:
         assert node(TEXT + "accept_routes: []\n").accept_routes == ()
@@ -156,6 +169,25 @@ class TestFaults:
             ("log_level: loud", "debug, info"),
             ("libcrypto: libcrypto.so", "absolute"),
             ("exit: [truck]", "node ID"),
+            ("uplinks: [wwan0]", "uplinks: should hold lines of `key: value`"),
+            ("uplinks: {priority: 1}", "uplinks.interface: is missing"),
+            ("uplinks: {interface: 'wwan 0'}", "is no interface name or shell pattern"),
+            ("uplinks: {interface: 'a/b'}", "is no interface name or shell pattern"),
+            ("uplinks: {interface: wwan0, priority: 256}", "should be a number from 0 to 255"),
+            ("uplinks: {interface: wwan0, metered: 1}", "uplinks.metered: '1' should be true or false"),
+            ("uplinks: {interface: wwan0, meterd: true}", "did you mean `metered`?"),
+            ("uplinks: [{interface: wwan0}, {interface: wwan0}]", "'wwan0' is there twice"),
+            ("mark: 4294967296", "should be a firewall mark"),
+            ("mark: 0x100000000", "should be a firewall mark"),
+            ("mark: -1", "should be a firewall mark"),
+            ("mode: fail", "should be one of failover, redundant"),
+            ("redundant_for: [46]", "should hold lines of `key: value`"),
+            ("redundant_for: {dscps: [46]}", "did you mean `dscp`?"),
+            ("redundant_for: {dscp: [64]}", "should be a DSCP"),
+            ("redundant_for: {dscp: [af44]}", "should be a DSCP"),
+            ("redundant_for: {dscp: [46, ef]}", "46 is there twice"),
+            ("redundant_for: {ports: [0]}", "should be a port"),
+            ("redundant_for: {ports: [65536]}", "should be a port"),
             ("accept_routes: [10.0.0.1/8]", "write 10.0.0.0/8"),
             ("accept_routes: [0.0.0.0/0]", "default route"),
             ("accept_routes: [224.0.0.0/4]", "cannot be routed"),

@@ -24,11 +24,11 @@ from ovng.errors import Malformed
 from ovng.ids import NodeID
 from ovng.limits import HEADER_SIZE, MAX_DATAGRAM, TAG_SIZE
 from ovng.wire.header import FLAG_CLUSTER, Header, PacketType, parse_header
+from tests.datapath_rig import IV, ME, OTHER, PEER, Rig
 from tests.fuzz.choices import Choices
 from tests.fuzz.targets import segment
 from tests.fuzz.targets.coalesce import check_same
 from tests.unit.packets import NO_VNET, TCP, UDP, Packet, icmp_echo
-from tests.unit.test_datapath import IV, ME, OTHER, PEER, Rig
 from tests.unit.twins import SlowReplayWindow
 
 STEPS_MAX = 8

@@ -52,7 +52,7 @@ def texts() -> tuple[str, ...]:
         credentials=_credentials(switch()),
     )
     settings = ("accept_routes", "exit", "interface", "mtu", "keepalive", "forward", "rekey_seconds", "port", "workers")
-    for setting in (*settings, "max_nodes", "libcrypto", "log_level"):
+    for setting in (*settings, "max_nodes", "uplinks", "mark", "mode", "redundant_for", "libcrypto", "log_level"):
         node, hub = (text.replace(f"# {setting}:", f"{setting}:") for text in (node, hub))
     return node, hub
 

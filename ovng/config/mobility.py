@@ -1,0 +1,73 @@
+"""What a node's profile says about moving: which interfaces are uplinks, and what is sent on two of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+
+from ovng.config.reading import boolean, list_of
+from ovng.config.values import parse_dscp, parse_port
+from ovng.config.yamlfile import Section, Value, shorten
+
+MODES = ("failover", "redundant")
+PRIORITY_MAX = 255
+_PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!-]{1,63}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkSettings:
+    """For the interfaces whose name matches a shell pattern (fnmatch); of several that match, the first counts."""
+
+    interface: str
+    priority: int | None = None
+    """0 (best) … 255; None: 128 and up, in the order of the route metrics."""
+    metered: bool = False
+    """Costs money: only what is needed goes by it while there is another."""
+    use: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RedundantFor:
+    """Inner packets that are sent on two paths whatever the mode: what has one of these DSCP or TCP/UDP ports."""
+
+    dscp: tuple[int, ...] = ()
+    """0 … 63 (RFC 2474)."""
+    ports: tuple[int, ...] = ()
+    """Either end's, 1 … 65535."""
+
+
+def read_uplinks(section: Section) -> tuple[UplinkSettings, ...]:
+    """The list `uplinks`. Raises ConfigError."""
+    value = section.get("uplinks")
+    found: list[UplinkSettings] = []
+    for entry in [] if value is None else value.values(64):
+        read = _uplink(entry)
+        if any(read.interface == other.interface for other in found):
+            entry.fail(f"{shorten(read.interface)} is there twice")
+        found.append(read)
+    return tuple(found)
+
+
+def read_redundant_for(value: Value) -> RedundantFor:
+    """The mapping `redundant_for`. Raises ConfigError."""
+    section = value.section()
+    section.only([entry.name for entry in fields(RedundantFor)])
+    return RedundantFor(list_of(section, "dscp", parse_dscp), list_of(section, "ports", parse_port))
+
+
+def _uplink(value: Value) -> UplinkSettings:
+    section = value.section()
+    section.only([entry.name for entry in fields(UplinkSettings)])
+    priority = section.get("priority")
+    return UplinkSettings(
+        interface=section.need("interface").map(_pattern),
+        priority=None if priority is None or priority.absent else priority.integer(0, PRIORITY_MAX),
+        metered=boolean(section, "metered", False),
+        use=boolean(section, "use", True),
+    )
+
+
+def _pattern(text: str) -> str:
+    if not _PATTERN.match(text):
+        raise ValueError(f"{shorten(text)} is no interface name or shell pattern such as wwan*")
+    return text

@@ -1,0 +1,71 @@
+"""Which interfaces are uplinks: those by which the Switch can be reached now, best first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from ovng.config.mobility import PRIORITY_MAX, UplinkSettings
+from ovng.ids import IPAddress
+from ovng.limits import MAX_PATHS
+from ovng.roaming.snapshot import LinkSnapshot, Way
+
+DEFAULT_PRIORITY = 128
+"""Of the uplink with the lowest route metric among those to which the profile gives no priority; the next has 129."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """One way out. Two compare equal when nothing about them changed."""
+
+    name: str
+    index: int
+    ways: Mapping[IPAddress, Way] = field(hash=False)
+    """To each of the Switch's addresses that it reaches; in the order of the question."""
+    priority: int = DEFAULT_PRIORITY
+    """0 (best) … 255."""
+    metered: bool = False
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """Of IP, by which it reaches the Switch."""
+        return frozenset(address.version for address in self.ways)
+
+    @property
+    def metric(self) -> int:
+        """The lowest of its routes."""
+        return min(way.metric for way in self.ways.values())
+
+
+def choose_uplinks(
+    snapshot: LinkSnapshot, switch: Iterable[IPAddress], settings: Sequence[UplinkSettings] = ()
+) -> tuple[Uplink, ...]:
+    """At most four, best first: not metered, then by priority, then by name.
+
+    Of `settings` the first whose pattern matches an interface's name counts. Those without a priority there come in the
+    order of their route metrics.
+    """
+    wanted = tuple(switch)
+    found: list[tuple[Uplink, UplinkSettings]] = []
+    for index, interface in snapshot.interfaces.items():
+        setting = next((entry for entry in settings if fnmatchcase(interface.name, entry.interface)), _NO_SETTING)
+        ways = {ip: way for ip in wanted if (way := snapshot.ways_by_interface.get((index, ip))) is not None}
+        if interface.usable and setting.use and ways:
+            found.append((Uplink(interface.name, index, ways), setting))
+    found.sort(key=lambda entry: (entry[0].metric, entry[0].name))
+    unranked = iter(range(DEFAULT_PRIORITY, DEFAULT_PRIORITY + len(found)))
+    uplinks = [
+        Uplink(
+            uplink.name,
+            uplink.index,
+            uplink.ways,
+            min(next(unranked), PRIORITY_MAX) if setting.priority is None else setting.priority,
+            setting.metered,
+        )
+        for uplink, setting in found
+    ]
+    return tuple(sorted(uplinks, key=lambda entry: (entry.metered, entry.priority, entry.name))[:MAX_PATHS])
+
+
+_NO_SETTING = UplinkSettings("*")
