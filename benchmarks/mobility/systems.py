@@ -13,7 +13,7 @@ from benchmarks.systems import System, Tunnel, nebula, openvpn, wireguard
 from benchmarks.systems.base import wait_for_port
 from ovng import __version__
 from ovng.demo.deployment import Member, Network, configure
-from ovng.demo.net import wait_until
+from ovng.demo.net import Process, wait_until
 
 OVNG_PORT = 5140
 PORTS = {"ovng": OVNG_PORT, "wireguard-go": wireguard.PORT, "openvpn": openvpn.PORT, "nebula": nebula.PORT}
@@ -29,6 +29,7 @@ class Running:
     name: str
     world: World
     tunnel: Tunnel
+    hub: Process
     a6: str = ""
     """Inner IPv6 addresses, where it has them."""
     b6: str = ""
@@ -37,10 +38,10 @@ class Running:
 
     def restart_hub(self) -> Callable[[], None]:
         """Kill the hub's process (-9) and start it again; the result waits until it listens."""
-        self.tunnel.processes["hub"].kill()
+        self.hub.kill()
         restart = self.tunnel.restart_hub
         assert restart is not None
-        restart()
+        self.hub = restart()
         return lambda: wait_for_port(self.world.star.hub, PORTS[self.name])
 
     def conversation(self) -> list[Any]:
@@ -62,7 +63,8 @@ def running(name: str, world: World, *, settings: str = "") -> Iterator[Running]
         yield _start_ovng(world, settings)
         return
     (system,) = (one for one in OTHERS if one.name == name)
-    yield Running(name, world, system.start(world.star))
+    tunnel = system.start(world.star)
+    yield Running(name, world, tunnel, tunnel.processes["hub"])
 
 
 def missing() -> dict[str, str]:
@@ -96,11 +98,9 @@ def _start_ovng(world: World, settings: str) -> Running:
     for address in b.addresses:
         wait_until(lambda: answers(world, address), f"ping of {address}", 15)  # noqa: B023
 
-    def restart() -> None:
-        hub.process = processes["hub"] = hub.start()
-
-    tunnel = Tunnel(a.addresses[0], b.addresses[0], processes, restart_hub=restart)
-    return Running(SUBJECT, world, tunnel, a.addresses[1], b.addresses[1], {"hub": hub, "a": a, "b": b})
+    tunnel = Tunnel(a.addresses[0], b.addresses[0], processes, restart_hub=hub.start)
+    members = {"hub": hub, "a": a, "b": b}
+    return Running(SUBJECT, world, tunnel, processes["hub"], a.addresses[1], b.addresses[1], members)
 
 
 def answers(world: World, address: str) -> bool:

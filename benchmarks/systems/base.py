@@ -36,7 +36,7 @@ class Tunnel:
     """What a reader must know to judge the figures: version, cipher, libcrypto, offloads, settings."""
     first_ping: float | None = None
     """Seconds from the start of both ends, the hub serving, to the first answer."""
-    restart_hub: Callable[[], object] | None = None
+    restart_hub: Callable[[], Process] | None = None
     """Start the hub's process again, as it was started first; returns before it serves."""
 
 

@@ -52,7 +52,8 @@ class WireGuardGo:
 
         def start(name: str) -> Process:
             host = hosts[name]
-            (_SOCKETS / f"{devices[name]}.sock").unlink(missing_ok=True)  # of one that was killed
+            (_SOCKETS / f"{devices[name]}.sock").unlink(missing_ok=True)  # of one that was killed; its device lingers
+            wait_until(lambda: devices[name] not in host.devices(), f"end of {devices[name]}")
             process = host.start("wireguard", command, "-f", devices[name])
             _configure(process, devices[name], [_private(keys[name]), f"listen_port={PORT}", *peers[name]])
             host.ip("link", "set", devices[name], "mtu", str(MTU), "up")
