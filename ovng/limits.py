@@ -80,6 +80,9 @@ SNAPSHOT_INTERVAL = 10.0
 SILENCE_REFRESH = 0.3
 SILENCE_REFRESH_MAX = 2.0
 TRAFFIC_RECENT = 10.0
+PROBE_MIN = 0.06  # seconds: less would take a late answer for a lost one on a busy radio link
+PROBE_LOST = 1.5  # round trips without an answer
+PROBES_LOST_MAX = 3  # in a row: the path is dead
 
 # -- Resolution (section 7)
 RESOLUTION_SECONDS = 300

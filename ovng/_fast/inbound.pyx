@@ -38,20 +38,20 @@ from ovng._fast.node cimport (
     IN_SOJOURN,
     IN_SOURCE_ADDRESS,
     IN_UNKNOWN_KEY,
-    MAX_PATHS,
     bucket_take,
     inbound_state,
     monotonic_ms,
     node_state,
-    path,
+    tell_traffic,
 )
 from ovng._fast.outbound cimport outbound_step
+from ovng._fast.paths cimport MAX_PATHS, path
 from ovng._fast.peers cimport peer, peer_find, peer_owns, peer_receive_key, receive_key
 from ovng._fast.reclaim cimport epoch_enter, epoch_leave, flag_load, flag_store, pointer_load
 from ovng._fast.replay cimport replay_check, replay_commit
 from ovng._fast.ring cimport ring_acknowledge, ring_put, ring_signal
 from ovng._fast.sojourn cimport sojourn_too_long
-from ovng._fast.udp cimport locator, udp_message, udp_receive
+from ovng._fast.udp cimport UDP_RECEIVED, locator, udp_message, udp_receive
 
 cdef extern from "<poll.h>" nogil:
     enum:
@@ -127,6 +127,7 @@ cdef void _hand_over(node_state* node, pollfd* wanted) noexcept nogil:
 cdef void _read_paths(node_state* node, inbound_state* state, pollfd* wanted) noexcept nogil:
     """One batch of each path that has something."""
     cdef uint64_t* epoch = &node.readers.readers[INBOUND].epoch
+    cdef uint64_t datagrams, heard
     cdef path* at
     cdef int index, got
     epoch_enter(epoch)
@@ -136,12 +137,18 @@ cdef void _read_paths(node_state* node, inbound_state* state, pollfd* wanted) no
         at = <path*> pointer_load(&node.paths[index])
         if at == NULL or at.fd != wanted[index].fd:
             continue  # replaced: the wake tells us
-        state.receiver.fd = at.fd
+        state.receiver.fd, state.via = at.fd, at
+        datagrams = state.receiver.counters[UDP_RECEIVED]
         got = udp_receive(&state.receiver)
         if got > 0:
             state.now_ms = monotonic_ms()
+            at.received.datagrams += state.receiver.counters[UDP_RECEIVED] - datagrams
+            at.received.bytes += state.receiver.bytes
+            heard = state.packets + state.keepalives
             _receive(node, state, <uint8_t> index, got)
             coalesce_flush(&state.out)
+            if state.packets + state.keepalives != heard:
+                tell_traffic(node, state.ring)
         elif got < 0:
             wanted[index].fd = -1  # not a socket any more: no use in polling it
     epoch_leave(epoch)
@@ -238,7 +245,7 @@ cdef void _authentic(
 ) noexcept nogil:
     cdef address source
     cdef int verdict
-    state.last_ms = sender.received.last_ms = state.now_ms
+    state.last_ms = sender.received.last_ms = state.via.received.last_ms = state.now_ms
     if not key.heard and ring_put(state.ring, EVENT_FIRST_RECEIVE, &id, sizeof(id), &key.key_id, 1) == 0:
         key.heard = True
     if length == 0:

@@ -15,6 +15,7 @@ from ovng._fast.coalesce cimport coalesce_init
 from ovng._fast.inbound cimport inbound_run
 from ovng._fast.lookup cimport lookup_init
 from ovng._fast.outbound cimport outbound_run
+from ovng._fast.paths cimport MAX_PATHS, UNSENT_BYTES, egress_init, path
 from ovng._fast.peers cimport (
     RECEIVE_KEYS,
     key_limits,
@@ -37,10 +38,10 @@ from ovng._fast.udp cimport (
     UDP_BATCH_GRO,
     UDP_BATCH_SINGLE,
     UDP_COUNTERS,
+    locator,
     udp_receiver_free,
     udp_receiver_init,
     udp_sender_free,
-    udp_sender_init,
 )
 
 import os
@@ -60,6 +61,7 @@ cdef enum:
 
 CONTROL, NO_ROUTE, NO_KEY, UNKNOWN_DATA = EVENT_CONTROL, EVENT_NO_ROUTE, EVENT_NO_KEY, EVENT_UNKNOWN_DATA
 FIRST_RECEIVE, SOFT_LIMIT, HARD_LIMIT = EVENT_FIRST_RECEIVE, EVENT_SOFT_LIMIT, EVENT_HARD_LIMIT
+TRAFFIC = EVENT_TRAFFIC
 
 
 def _in_order(names):
@@ -77,7 +79,7 @@ INBOUND_DROPS = (
 )
 OUTBOUND_DROPS = (
     *_in_order(segment.DROP_NAMES),
-    "local_noise", "no_path", "too_big", "seal_failed", "event_rate",
+    "local_noise", "no_path", "too_big", "seal_failed", "event_rate", "held_over",
 )
 if len(INBOUND_DROPS) != IN_DROPS or len(OUTBOUND_DROPS) != OUT_DROPS:
     raise ImportError("drop counters and their names disagree")
@@ -113,6 +115,7 @@ cdef class NodeLoops:
 
     cdef node_state* node
     cdef int running
+    cdef uint64_t serial  # of the newest path
     cdef bint closed
 
     def __cinit__(self):
@@ -138,6 +141,7 @@ cdef class NodeLoops:
         if node.event_fd >= 0:
             raise RuntimeError("initialised already")
         node.id, node.tun_fd, node.vnet, node.segments_max, node.active = id, tun_fd, vnet, segments_max, -1
+        node.awake = 1
         node.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         node.outbound_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         node.outbound_called = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -147,6 +151,8 @@ cdef class NodeLoops:
         node.outbound.ring = ring_create(ring_bytes, node.event_fd)
         node.inbound.ring = ring_create(ring_bytes, node.event_fd)
         node.outbound.injected = ring_create(ring_bytes, node.outbound_wake)
+        node.outbound.held = ring_create(HELD_BYTES, -1)
+        node.outbound.unsent = ring_create(UNSENT_BYTES, -1)
         node.outbound.frame = <uint8_t*> malloc(FRAME_BUFFER)
         node.outbound.arena = <uint8_t*> malloc(ARENA)
         node.outbound.events.rate = EVENTS_PER_SECOND
@@ -157,6 +163,8 @@ cdef class NodeLoops:
             node.outbound.ring == NULL
             or node.inbound.ring == NULL
             or node.outbound.injected == NULL
+            or node.outbound.held == NULL
+            or node.outbound.unsent == NULL
             or node.outbound.frame == NULL
             or node.outbound.arena == NULL
             or udp_receiver_init(&node.inbound.receiver, -1, UDP_BATCH_GRO if gro else UDP_BATCH_SINGLE) < 0
@@ -164,7 +172,7 @@ cdef class NodeLoops:
             raise MemoryError
         # The sender's socket is set batch by batch; any one will do to begin with.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-            if udp_sender_init(&node.outbound.sender, any_socket.fileno(), segments_max) < 0:
+            if egress_init(&node.outbound.active, any_socket.fileno(), segments_max, node.outbound.unsent) < 0:
                 raise MemoryError
         coalesce_init(&node.inbound.out, tun_fd, vnet, tso, uso)
 
@@ -190,12 +198,15 @@ cdef class NodeLoops:
         ring_destroy(node.outbound.ring)
         ring_destroy(node.inbound.ring)
         ring_destroy(node.outbound.injected)
-        node.outbound.ring = node.inbound.ring = node.outbound.injected = NULL
+        ring_destroy(node.outbound.held)
+        ring_destroy(node.outbound.unsent)
+        node.inbound.ring = node.outbound.ring = node.outbound.injected = NULL
+        node.outbound.held = node.outbound.unsent = NULL
         free(node.outbound.frame)
         free(node.outbound.arena)
         node.outbound.frame = node.outbound.arena = NULL
         udp_receiver_free(&node.inbound.receiver)
-        udp_sender_free(&node.outbound.sender)
+        udp_sender_free(&node.outbound.active.sender)
         for fd in (node.event_fd, node.outbound_wake, node.outbound_called, node.inbound_wake):
             if fd >= 0:
                 close(fd)
@@ -258,7 +269,8 @@ cdef class NodeLoops:
         except BaseException:
             free(new)
             raise
-        new.fd, new.family, new.segments_max = fd, family, node.segments_max
+        self.serial += 1
+        new.fd, new.family, new.segments_max, new.serial = fd, family, node.segments_max, self.serial
         self._replace_path(index, new)
 
     def clear_path(self, int index):
@@ -277,8 +289,9 @@ cdef class NodeLoops:
         return 0
 
     def set_active(self, int index):
-        """The path that is sent on; −1: none, packets are dropped as no_path."""
+        """The path that is sent on; −1: none, packets are held."""
         flag_store(&self._open().active, index)
+        os.eventfd_write(self.node.outbound_wake, 1)
 
     # -- Peers, keys, routes
 
@@ -358,6 +371,10 @@ cdef class NodeLoops:
 
     # -- Figures
 
+    def wake_on_traffic(self):
+        """Tell TRAFFIC once, with the next packet that is sealed or authentic."""
+        flag_store(&self._open().awake, 0)
+
     def activity(self):
         """CLOCK_MONOTONIC milliseconds of the last authentic packet in and the last sealed one out; 0: never."""
         return self.node.inbound.last_ms, self.node.outbound.last_ms
@@ -371,18 +388,21 @@ cdef class NodeLoops:
         drops["inject_ring_full"] = node.outbound.injected.dropped
         drops["tun_write"] = node.inbound.out.failed
         for i, name in enumerate(COUNTER_NAMES):
-            value = node.inbound.receiver.counters[i] + node.outbound.sender.counters[i]
+            value = node.inbound.receiver.counters[i] + node.outbound.active.sender.counters[i]
             if name.startswith("send_") or name == "receive_truncated":
                 drops[name] = value
         return {
             "sent_packets": node.outbound.packets,
             "sent_bytes": node.outbound.bytes,
-            "sent_messages": node.outbound.sender.counters[COUNTER_NAMES.index("sent_messages")],
-            "gso_given_up": node.outbound.sender.counters[COUNTER_NAMES.index("gso_given_up")],
+            "sent_messages": node.outbound.active.sender.counters[COUNTER_NAMES.index("sent_messages")],
+            "gso_given_up": node.outbound.active.sender.counters[COUNTER_NAMES.index("gso_given_up")],
             "received_packets": node.inbound.packets,
             "received_bytes": node.inbound.bytes,
             "received_messages": node.inbound.receiver.counters[COUNTER_NAMES.index("received_messages")],
             "receive_errors": node.inbound.receiver.counters[COUNTER_NAMES.index("receive_errors")],
+            "held": node.outbound.held_packets,
+            "held_sent": node.outbound.held_sent,
+            "sent_later": node.outbound.active.sent_later,
             "keepalives": node.inbound.keepalives,
             "tun_reads": node.outbound.reads,
             "tun_writes": node.inbound.out.writes,
@@ -398,6 +418,17 @@ cdef class NodeLoops:
                 "gso": (active.segments_max if active != NULL else node.segments_max) > 1,
             },
         }
+
+    def path_stats(self, int index):
+        """Datagrams and bytes sent and received, milliseconds of the last DATA each way; None: there is no such path."""
+        cdef node_state* node = self._open()
+        cdef path* at = <path*> node.paths[index] if 0 <= index < MAX_PATHS else NULL
+        if at == NULL:
+            return None
+        return (
+            at.sent.datagrams, at.sent.bytes, at.sent.last_ms,
+            at.received.datagrams, at.received.bytes, at.received.last_ms,
+        )
 
     def peer_stats(self, uint64_t id):
         """None for an unknown peer."""

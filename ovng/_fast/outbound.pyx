@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memset
 from ovng._fast.address cimport address, address_is_local_noise, inner_destination
 from ovng._fast.aead cimport AEAD_NONCE, aead_nonce, aead_seal_from
 from ovng._fast.frame cimport FRAME_DATA, FRAME_HEADER, FRAME_MAX, FRAME_TAG, frame_header, frame_write
+from ovng._fast.inner cimport inner_check
 from ovng._fast.node cimport (
     ARENA,
     EVENT_HARD_LIMIT,
@@ -17,8 +18,8 @@ from ovng._fast.node cimport (
     HELD_INBOUND,
     HELD_OUTBOUND,
     LINGER_MS,
-    MAX_PATHS,
     OUTBOUND,
+    OUT_HELD_OVER,
     OUT_LOCAL_NOISE,
     OUT_NO_PATH,
     OUT_RATE,
@@ -29,11 +30,14 @@ from ovng._fast.node cimport (
     monotonic_ms,
     node_state,
     outbound_state,
-    path,
+    tell_traffic,
+)
+from ovng._fast.paths cimport (
+    MAX_PATHS, egress_choose, egress_flush, egress_queue, egress_send_later, path,
 )
 from ovng._fast.peers cimport peer, peer_find, send_key
 from ovng._fast.reclaim cimport counter_add, epoch_enter, epoch_leave, flag_claim, flag_load, flag_store, pointer_load
-from ovng._fast.ring cimport ring_acknowledge, ring_peek, ring_put, ring_signal, ring_take
+from ovng._fast.ring cimport ring_acknowledge, ring_peek, ring_put, ring_put_newest, ring_signal, ring_take
 from ovng._fast.routes cimport route, route_find
 from ovng._fast.segment cimport (
     SEGMENT_TRUNCATED,
@@ -43,7 +47,6 @@ from ovng._fast.segment cimport (
     segmenter,
     vnet_header,
 )
-from ovng._fast.udp cimport UDP_GSO_GIVEN_UP, UDP_SENT_MESSAGES, udp_append, udp_flush, udp_open
 
 cdef extern from "<poll.h>" nogil:
     enum:
@@ -61,7 +64,6 @@ cdef enum:
     BATCH_READS = 64
     BATCH_SUPERS = 2  # more would delay the first ones and fit the arena no better
     SUPER = 16384  # bytes from which a read counts as one
-    REFUSALS = 16  # flushes in a row with a refused GSO send before GSO is given up on a path
     TUN_RETRY_MS = 200  # after a read error, which would make `poll` spin
 
 
@@ -106,25 +108,56 @@ cdef bint _wait(node_state* node) noexcept nogil:
 cdef bint outbound_step(node_state* node) noexcept nogil:
     cdef outbound_state* out = &node.outbound
     cdef uint64_t* epoch = &node.readers.readers[OUTBOUND].epoch
+    cdef uint64_t before = out.packets
     cdef bint more
     epoch_enter(epoch)
     out.now_ms = monotonic_ms()
     _choose_path(node, out)
+    _send_held(node, out)
     more = _take_injected(node, out)
     more = _read_tun(node, out) or more
     _flush(out)
     epoch_leave(epoch)
+    if out.packets != before:
+        tell_traffic(node, out.ring)
     return more
 
 
 cdef void _choose_path(node_state* node, outbound_state* out) noexcept nogil:
     cdef int active = flag_load(&node.active)
-    out.via = NULL
-    if 0 <= active < MAX_PATHS:
-        out.via = <path*> pointer_load(&node.paths[active])
-    if out.via != NULL:
-        out.sender.fd, out.sender.family = out.via.fd, out.via.family
-        out.sender.segments_max = out.via.segments_max
+    egress_choose(&out.active, <path*> pointer_load(&node.paths[active]) if 0 <= active < MAX_PATHS else NULL)
+
+
+cdef void _send_held(node_state* node, outbound_state* out) noexcept nogil:
+    """All that waits for a path, if there is one now: what the last one could not send, and what came after."""
+    cdef uint32_t kind
+    cdef long length
+    if out.active.via == NULL:
+        return
+    out.arena_used = egress_send_later(&out.active, out.arena, out.now_ms)
+    length = ring_peek(out.held, &kind)
+    while length >= 0:
+        ring_take(out.held, out.frame, <size_t> length)
+        out.held_sent += 1
+        _forward(node, out, <vnet_header*> out.frame, out.frame + VNET_HEADER, <size_t> length - VNET_HEADER)
+        length = ring_peek(out.held, &kind)
+
+
+cdef void _hold(outbound_state* out, const vnet_header* vnet, const uint8_t* packet, size_t length) noexcept nogil:
+    """The newest packets wait for a path, so that all goes on at once when there is one."""
+    cdef address destination
+    cdef long gone
+    if inner_check(packet, length) >= 0:
+        inner_destination(&destination, packet)
+        if address_is_local_noise(&destination):
+            out.drops[OUT_LOCAL_NOISE] += 1
+            return
+    gone = ring_put_newest(out.held, 0, vnet, VNET_HEADER, packet, length)
+    if gone >= 0:
+        out.held_packets += 1
+        out.drops[OUT_HELD_OVER] += <uint64_t> gone
+    else:
+        out.drops[OUT_TOO_BIG] += 1
 
 
 cdef bint _take_injected(node_state* node, outbound_state* out) noexcept nogil:
@@ -182,16 +215,17 @@ cdef void _forward(
     cdef address destination
     cdef uint8_t* at
     cdef uint32_t size
-    cdef int verdict = segment_begin(&segments, vnet, packet, length)
+    cdef int verdict
+    if out.active.via == NULL:
+        _hold(out, vnet, packet, length)
+        return
+    verdict = segment_begin(&segments, vnet, packet, length)
     if verdict < 0:
         out.drops[OUT_SEGMENT - verdict - 1] += 1
         return
     inner_destination(&destination, packet)
     if address_is_local_noise(&destination):
         out.drops[OUT_LOCAL_NOISE] += 1
-        return
-    if out.via == NULL:
-        out.drops[OUT_NO_PATH] += 1
         return
     _find_target(node, &destination, &where)
     while segment_next(&segments, &at, &size):
@@ -255,32 +289,13 @@ cdef bint _seal(
     where.to.sent.packets += 1
     where.to.sent.bytes += length
     where.to.sent.last_ms = out.now_ms
-    _queue(out, datagram, <uint32_t> sealed)
+    if not egress_queue(&out.active, datagram, <uint32_t> sealed):
+        out.drops[OUT_NO_PATH] += 1
     return True
 
 
-cdef inline void _queue(outbound_state* out, uint8_t* datagram, uint32_t length) noexcept nogil:
-    """Behind the datagrams of the same length, if it is not longer; else a new message."""
-    cdef unsigned int messages = out.sender.messages
-    if messages and length <= out.sender.outgoing[messages - 1].segment and udp_append(&out.sender, datagram, length):
-        return
-    if udp_open(&out.sender, &out.via.switch, length) < 0:
-        out.drops[OUT_NO_PATH] += 1
-        return
-    udp_append(&out.sender, datagram, length)
-
-
 cdef void _flush(outbound_state* out) noexcept nogil:
-    cdef uint64_t refused = out.sender.counters[UDP_GSO_GIVEN_UP]
-    cdef path* via = out.via
-    if out.sender.messages:
-        udp_flush(&out.sender)
-        if out.sender.counters[UDP_GSO_GIVEN_UP] == refused:
-            via.refusals = 0
-        elif via.segments_max > 1:
-            via.refusals += 1
-            if via.refusals == REFUSALS:
-                via.segments_max = out.sender.segments_max = 1
+    egress_flush(&out.active, out.now_ms)
     out.arena_used = 0
 
 

@@ -21,6 +21,11 @@ cdef extern from "ring.h" nogil:
     void ring_take(ring*, void* target, size_t length)
     void ring_signal(int event_fd)
 
+    # One thread that is both sides. Records that were taken out to make room, -1: it never fits.
+    long ring_put_newest(
+        ring*, uint32_t kind, const void* first, size_t first_length, const void* second, size_t second_length
+    )
+
 
 # Consumer, with the GIL: up to `limit` records as (kind, payload). What is left behind signals the eventfd again.
 cdef list ring_drain(ring* source, Py_ssize_t limit)

@@ -5,6 +5,7 @@ The theory is in `udp.pyx`; `udp.h` holds what needs C's macros.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from ovng._fast.ring cimport ring
 
 cdef extern from "udp.h" nogil:
     cdef struct locator:
@@ -119,6 +120,7 @@ cdef struct udp_sender:
     sockaddr_in6* names
     unsigned char* controls
     udp_outgoing* outgoing
+    ring* unsent  # takes what was unreachable: (segment, datagrams); NULL: nothing does
     uint64_t counters[UDP_COUNTERS]
 
 

@@ -13,11 +13,13 @@ meets nothing but EIO gives segmentation up for good.
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from libc.errno cimport (
     EACCES, EADDRNOTAVAIL, EAGAIN, EBADF, ECONNREFUSED, EHOSTUNREACH, EINTR, EINVAL, EIO, EMSGSIZE, ENETDOWN,
-    ENETUNREACH, ENOBUFS, ENOMEM, ENOTSOCK, EPERM, errno,
+    ENETUNREACH, ENOBUFS, ENODEV, ENOMEM, ENOTSOCK, EPERM, errno,
 )
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
+
+from ovng._fast.ring cimport ring_put_newest
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:
@@ -274,7 +276,7 @@ cdef int _blame(int error) noexcept nogil:
     """The counter for a datagram that `error` kept from leaving."""
     if error == EAGAIN or error == ENOBUFS or error == ENOMEM:
         return UDP_DROP_NO_BUFFER
-    if error in (ENETUNREACH, EHOSTUNREACH, ENETDOWN, EADDRNOTAVAIL, ECONNREFUSED):
+    if error in (ENETUNREACH, EHOSTUNREACH, ENETDOWN, ENODEV, EADDRNOTAVAIL, ECONNREFUSED):
         return UDP_DROP_UNREACHABLE
     if error == EPERM or error == EACCES:
         return UDP_DROP_REFUSED
@@ -326,6 +328,21 @@ cdef void _send_singly(udp_sender* sender, unsigned int index) noexcept nogil:
                 sender.counters[UDP_SENT_MESSAGES] += 1
 
 
+cdef void _keep(udp_sender* sender, unsigned int index) noexcept nogil:
+    """One message's datagrams, which the way out could not take."""
+    cdef msghdr* header = &sender.headers[index].msg_hdr
+    cdef size_t i
+    for i in range(header.msg_iovlen):
+        ring_put_newest(
+            sender.unsent,
+            sender.outgoing[index].segment,
+            header.msg_iov[i].iov_base,
+            header.msg_iov[i].iov_len,
+            NULL,
+            0,
+        )
+
+
 cdef void udp_flush(udp_sender* sender) noexcept nogil:
     cdef unsigned int i, done = 0
     cdef int result, error
@@ -371,6 +388,8 @@ cdef void udp_flush(udp_sender* sender) noexcept nogil:
                 sender.segments_max = 1
         else:
             sender.counters[_blame(error)] += message.segments
+            if sender.unsent != NULL and _blame(error) == UDP_DROP_UNREACHABLE:
+                _keep(sender, done)
         done += 1
         asked_again = False
     sender.messages = 0

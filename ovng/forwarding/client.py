@@ -6,8 +6,11 @@
                  └── grant near its end, no      └── CHALLENGE (the Switch restarted): the ticket, no TLS
                      ticket, private keys lost
 
-The owner calls a verb, then drains `datagrams()` (to the Switch's locator in use) and `events()`, and arms one timer
-with `deadline()`. It says what passed by `heard_from_switch` and `sent_traffic`, at the latest before `handle_timer`.
+A node has up to four paths, each known to the Switch by reports of its own; one of them is active, and data goes there.
+Which one is not decided here: the owner adds, removes and activates paths, and is told which ones answer.
+
+The owner calls a verb, then drains `outgoing()` (a path and a datagram) and `events()`, and arms one timer with
+`deadline()`. It says what passed by `heard_from_switch` and `sent_traffic`, at the latest before `handle_timer`.
 Nothing that arrives raises; what is wrong with it is in `counters`.
 """
 
@@ -26,6 +29,8 @@ from ovng.forwarding.clientevents import (
     Left,
     LocatorChanged,
     NeedTls,
+    PathAnswered,
+    PathSilent,
     Reachable,
     Resolved,
     Revoked,
@@ -34,17 +39,19 @@ from ovng.forwarding.clientevents import (
     SwitchRestarted,
     Unreachable,
 )
+from ovng.forwarding.clientpath import ClientPath
 from ovng.forwarding.crlfetch import CrlFetch
 from ovng.forwarding.grantheld import GrantHeld
 from ovng.forwarding.history import LocatorHistory, RttEstimate
 from ovng.forwarding.privatelink import PrivateLink
+from ovng.forwarding.prober import Verdict
 from ovng.forwarding.reachability import Reachability
 from ovng.forwarding.reporter import Reporter
 from ovng.forwarding.routelist import RouteListCopy
 from ovng.forwarding.silence import Silence
 from ovng.forwarding.store import AeadFactory, Random
 from ovng.ids import IPAddress, Locator, NodeID
-from ovng.limits import ATTACH_AGAIN_BEFORE, KEEPALIVE_DEFAULT, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN
+from ovng.limits import ATTACH_AGAIN_BEFORE, KEEPALIVE_DEFAULT, MAX_PATHS, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN
 from ovng.session.backoff import Backoff, fraction, jittered
 from ovng.wire.inner import Attach, AttachMode, Grant
 from ovng.wire.report import (
@@ -84,25 +91,78 @@ class AttachmentClient:
         self._keepalive = (config or ClientConfig()).keepalive
         self._instance = int.from_bytes(random(8), "big")
         self._held: GrantHeld | None = None
-        self._datagrams: list[bytes] = []
+        self._outgoing: list[tuple[int, bytes]] = []
         self._events: list[ClientEvent] = []
         self.counters: Counter[str] = Counter()
-        self._reporter = Reporter(me, random, self._keepalive, self._datagrams.append)
-        self._private = PrivateLink(me, random, self._datagrams.append, self._need_tls, self.counters)
-        self._crl = CrlFetch(random, self._reporter.get_crl)
+        self._paths: dict[int, ClientPath] = {0: self._new_path(0, 0)}
+        self.active = 0
+        """The path that data takes."""
+        self._private = PrivateLink(me, random, self._send_active, self._need_tls, self.counters)
+        self._crl = CrlFetch(random, self._ask_crl)
         self._silence = Silence()
         self._reachability = Reachability()
         self._backoff = Backoff(RECONNECT_BACKOFF_MIN, RECONNECT_BACKOFF_MAX, random)
         self._tls: NeedTls | None = None
         self._tls_again = 0.0  # monotonic, as the next ones
-        self._next_refresh = 0.0
         self._moved_at: float | None = None
         self._leave_by: float | None = None
         self._stopped = False
         self.history = LocatorHistory()
-        self.rtt = RttEstimate()
-        self.observed: Locator | None = None
-        """Where the Switch sees us; None before the first attachment."""
+
+    # -- Paths
+
+    @property
+    def _here(self) -> ClientPath:
+        return self._paths[self.active]
+
+    @property
+    def _reporter(self) -> Reporter:
+        return self._here.reporter
+
+    @property
+    def rtt(self) -> RttEstimate:
+        """Of the active path."""
+        return self._here.rtt
+
+    @property
+    def observed(self) -> Locator | None:
+        """Where the Switch sees the active path; None before the first attachment."""
+        return self._here.observed
+
+    def path(self, index: int) -> ClientPath | None:
+        """What is known of a path, for status."""
+        return self._paths.get(index)
+
+    def add_path(self, index: int, priority: int, now: Now) -> None:
+        """There is a path `index` (0 … 3), `priority` 0 … 255 (0 = best): the Switch is told."""
+        if not 0 <= index < MAX_PATHS:
+            raise ValueError(f"a path is 0 to {MAX_PATHS - 1}")
+        known = self._paths.get(index)
+        if known is None:
+            known = self._paths[index] = self._new_path(index, priority)
+            known.reporter.use(self._held)
+            known.reporter.active = index == self.active
+        known.reporter.priority = priority
+        self.network_changed(now, index)
+
+    def set_priority(self, index: int, priority: int) -> None:
+        """Told by the path's next report."""
+        self._paths[index].reporter.priority = priority
+
+    def remove_path(self, index: int) -> None:
+        """The path is gone. The active one stays until another is activated."""
+        if index != self.active:
+            self._paths.pop(index, None)
+
+    def activate(self, index: int, now: Now) -> None:
+        """Data goes by this path from now on: the Switch is told by one MOVE. The path was added before."""
+        if index == self.active or self._stopped:
+            return
+        self._reporter.active = False
+        self._reporter.finish()
+        self.active = index
+        self._reporter.active = True
+        self.network_changed(now, index)
 
     # -- What the owner wants
 
@@ -151,14 +211,16 @@ class AttachmentClient:
         moving = self._moved_at is not None  # since the grant was asked for, perhaps
         restarted = self._held is not None and self._held.boot_id != grant.boot_id
         self._held = GrantHeld.of(switch_id, grant, report_master, private_master, self._factory, now.boot, share)
-        self._reporter.use(self._held)
+        for path in self._paths.values():
+            path.reporter.use(self._held)
         self._tls = None
         self._backoff.reset()
         self._answered(now)
-        if moving:
-            self._reporter.moved(now)
-        else:
-            self._seen_at(grant.observed, now)
+        if not moving:
+            self._seen_at(self.active, grant.observed, now)
+        for index, path in self._paths.items():  # TLS has made path 0 known, from wherever it came
+            if moving or index > 0 or index != self.active:
+                path.reporter.moved(now)
         self._events.append(AttachedNow(switch_id, grant.observed))
         self._private.use(self._held, now, restarted=restarted)
         self._told_crl(grant.crl_number, now)
@@ -174,24 +236,33 @@ class AttachmentClient:
         if self._held is None:
             self._tell(self._reachability.tell(now.mono, reason))
 
-    def network_changed(self, now: Now) -> None:
-        """Our address may be another: tell the Switch at once."""
+    def network_changed(self, now: Now, index: int | None = None) -> None:
+        """Our address may be another, on this path or (None) on all: tell the Switch at once."""
         if self._stopped or self._leave_by is not None or (self._held is None and self._tls is None):
             return
-        self._moved_at = now.mono
-        self._reporter.moved(now)
+        for each, path in self._paths.items():
+            if index in (None, each):
+                if each == self.active:
+                    self._moved_at = now.mono
+                path.reporter.moved(now)
 
-    def heard_from_switch(self, mono: float) -> None:
-        """When anything last came from the Switch, in monotonic seconds."""
+    def heard_from_switch(self, mono: float, index: int | None = None) -> None:
+        """When anything last came from the Switch, by this path (None: the active one), in monotonic seconds."""
         self._silence.heard(mono)
+        path = self._paths.get(self.active if index is None else index)
+        if path is not None:
+            path.prober.heard(mono)
 
     def sent_traffic(self, mono: float) -> None:
         """When traffic was last sent, in monotonic seconds."""
         if mono > self._reporter.last_sent + _OWN_REPORT:
             self._silence.sent(mono)
 
-    def receive_report(self, datagram: bytes, now: Now) -> bool:
-        """A datagram of type REPORT. Untrusted. True if it proves that the Switch is there where it came from."""
+    def receive_report(self, datagram: bytes, now: Now, index: int | None = None) -> bool:
+        """A datagram of type REPORT that came by this path (None: the active one). Untrusted.
+
+        True if it proves that the Switch is there where it came from.
+        """
         try:
             report = parse_report(datagram)
         except Malformed as error:
@@ -206,10 +277,14 @@ class AttachmentClient:
             self.counters["not_for_me"] += 1
             return False
         proved = False
-        if isinstance(report, Mismatch):
-            self.counters["mismatch"] += self._reporter.mismatch(report, now)
-        elif isinstance(report, Challenge):
-            self.counters["challenge"] += self._reporter.challenge(report, now)
+        if isinstance(report, Mismatch | Challenge):
+            path = self._paths.get(self.active if index is None else index)
+            if path is None:
+                self.counters["report_unexpected"] += 1
+            elif isinstance(report, Mismatch):
+                self.counters["mismatch"] += path.reporter.mismatch(report, now)
+            else:
+                self.counters["challenge"] += path.reporter.challenge(report, now)
         else:
             proved = self._authenticated(report, datagram, held, now)
         self._follow(now)
@@ -225,11 +300,15 @@ class AttachmentClient:
 
     # -- Out
 
-    def datagrams(self) -> list[bytes]:
-        """To be sent to the Switch, drained."""
-        out = self._datagrams[:]
-        self._datagrams.clear()
+    def outgoing(self) -> list[tuple[int, bytes]]:
+        """To be sent to the Switch, and by which path, drained."""
+        out = self._outgoing[:]
+        self._outgoing.clear()
         return out
+
+    def datagrams(self) -> list[bytes]:
+        """As `outgoing`, for who has one path."""
+        return [datagram for _, datagram in self.outgoing()]
 
     def events(self) -> list[ClientEvent]:
         """What happened, drained."""
@@ -246,8 +325,12 @@ class AttachmentClient:
         if self._tls is not None:
             times.append(self._tls_again)
         if self._held is not None:
-            times += [self._reporter.deadline(), self._next_refresh, now.mono + (self._held.renew_at - now.boot)]
-            times += [self._crl.deadline(), self._silence.deadline(now.mono, self.rtt.srtt)]
+            for path in self._paths.values():
+                times += [path.reporter.deadline(), path.next_refresh]
+            if self._probes(now):
+                times.append(self._here.prober.deadline(self.rtt.srtt))
+            times += [now.mono + (self._held.renew_at - now.boot), self._crl.deadline()]
+            times.append(self._silence.deadline(now.mono, self.rtt.srtt))
         return min((time for time in times if time is not None), default=None)
 
     def handle_timer(self, now: Now) -> None:
@@ -267,13 +350,11 @@ class AttachmentClient:
         self._follow(now)
 
     def _timers_attached(self, held: GrantHeld, now: Now) -> None:
-        self._reporter.handle_timer(now, hurry=self._silence.traffic(now.mono))
         if now.boot >= held.renew_at:
             held.renew_at = now.boot + RECONNECT_BACKOFF_MAX
             self._need_tls("grant_ends", now)
-        if now.mono >= self._next_refresh:
-            self._next_refresh = now.mono + jittered(self._keepalive, _KEEPALIVE_JITTER, self._random)
-            self._reporter.begin(ReportKind.REFRESH, now)
+        for index, path in self._paths.items():
+            self._timers_of_path(index, path, now)
         if self._silence.due(now.mono, self.rtt.srtt):
             self._silence.probed(now.mono)
             self._reporter.begin(ReportKind.REFRESH, now)
@@ -283,6 +364,37 @@ class AttachmentClient:
             self._reachability.trying(exchange.began)
         if self._reachability.silent(now.mono) >= _TLS_AFTER_SILENCE:
             self._need_tls("silence", now)
+
+    def _timers_of_path(self, index: int, path: ClientPath, now: Now) -> None:
+        traffic = index == self.active and self._silence.traffic(now.mono)
+        path.reporter.handle_timer(now, hurry=traffic)
+        if now.mono >= path.next_refresh:
+            path.next_refresh = now.mono + jittered(self._keepalive, _KEEPALIVE_JITTER, self._random)
+            path.reporter.begin(ReportKind.REFRESH, now)
+        if index != self.active or not self._probes(now):
+            path.prober.rest()
+        else:
+            verdict = path.prober.check(now.mono, path.rtt.srtt)
+            if verdict == Verdict.PROBE:
+                path.reporter.probe(now)
+            elif verdict == Verdict.DEAD:
+                self._events.append(PathSilent(index))
+        if path.falls_silent():
+            self._events.append(PathSilent(index))
+
+    def _probes(self, now: Now) -> bool:
+        """An early look is worth its datagrams while there is traffic to lose, and another path to go to."""
+        return len(self._paths) > 1 and self._silence.traffic(now.mono)
+
+    def _new_path(self, index: int, priority: int) -> ClientPath:
+        queue = lambda datagram: self._outgoing.append((index, datagram))  # noqa: E731
+        return ClientPath(Reporter(self._me, self._random, self._keepalive, queue, index, priority))
+
+    def _send_active(self, datagram: bytes) -> None:
+        self._outgoing.append((self.active, datagram))
+
+    def _ask_crl(self, offset: int, now: Now) -> None:
+        self._reporter.get_crl(offset, now)
 
     # -- Inside: reports
 
@@ -297,7 +409,7 @@ class AttachmentClient:
         elif isinstance(report, Nak):
             return self._nak(report, held, now)
         else:
-            asked = self._reporter.answered(report.common.number)
+            asked = self._reporter.answered(report.common.number)  # the active path has asked
             self._silence.answered(now.mono)
             der = self._crl.receive(report, now)
             if der is not None:
@@ -306,21 +418,24 @@ class AttachmentClient:
         return False
 
     def _ack(self, ack: Ack, held: GrantHeld, now: Now) -> bool:
-        sent = self._reporter.answered(ack.common.number)
-        if sent is None:
+        index = ack.common.path
+        path = self._paths.get(index)
+        sent = None if path is None else path.reporter.answered(ack.common.number)
+        if path is None or sent is None:
             self.counters["echo"] += 1
             return False
-        self.rtt.add(now.mono - sent.at)
-        self._adopt(held, ack.common.boot_id, now)
-        exchange = self._reporter.exchange
+        path.answered(now.mono - sent.at, now)
+        self._events.append(PathAnswered(index))
+        self._adopt(held, ack.common.boot_id, index, now)
+        exchange = path.reporter.exchange
         leaving = exchange is not None and exchange.kind == ReportKind.BYE and sent.kind == ReportKind.BYE
-        done = self._reporter.accept(ack, sent, now)
+        done = path.reporter.accept(ack, sent, now)
         if leaving:
             self._left()
             return True
         if done or any(ack.proof):
-            self._seen_at(ack.observed, now)
-        self._answered(now)
+            self._seen_at(index, ack.observed, now)
+        self._answered(now, index)
         self._told_crl(ack.crl_number, now)
         return True
 
@@ -331,52 +446,62 @@ class AttachmentClient:
             asked = self._private.keys_lost(number, now)
             self.counters["nak_no_private_keys"] += asked
             return asked
-        sent = None if pushed else self._reporter.answered(number)
+        path = self._paths.get(nak.common.path)
+        sent = None if pushed or path is None else path.reporter.answered(number)
         if sent is None and not pushed:
             self.counters["echo"] += 1
             return False
         self.counters[f"nak_{nak.reason.name.lower()}"] += 1
         self._silence.answered(now.mono)
+        reporter = self._reporter if path is None else path.reporter
         if nak.reason == NakReason.SUPERSEDED:
             self._stop(SupersededEvent())
         elif nak.reason == NakReason.REVOKED:
             self._stop(Revoked())
         elif nak.reason == NakReason.SEQUENCE:
             held.sequence = max(held.sequence, min(nak.last, SEQUENCE_MAX))
-            self._reporter.resend(now)
+            reporter.resend(now)
         elif nak.reason == NakReason.MOVE_LIMIT:
-            self._reporter.postpone(_MOVE_LIMIT_WAIT, now)
+            reporter.postpone(_MOVE_LIMIT_WAIT, now)
         elif nak.reason == NakReason.GRANT:
             self._need_tls("grant_refused", now)
         elif nak.reason == NakReason.ATTACH_AGAIN:
-            self._adopt(held, nak.common.boot_id, now)
-            self._reporter.finish()
+            self._adopt(held, nak.common.boot_id, nak.common.path, now)
+            reporter.finish()
             self._answered(now)
             if held.lifetime > ATTACH_AGAIN_BEFORE:  # else the certificate ends, and gives no longer grant
                 self._need_tls("attach_again", now)
         return not pushed
 
-    def _adopt(self, held: GrantHeld, boot_id: int, now: Now) -> None:
-        """An answer under the keys, to our own packet, carries this boot ID."""
+    def _adopt(self, held: GrantHeld, boot_id: int, index: int, now: Now) -> None:
+        """An answer under the keys, to our own packet by this path, carries this boot ID."""
         if boot_id != held.boot_id:
             held.boot_id, held.private_keys = boot_id, False
+            held.candidate = None
             self._events.append(SwitchRestarted(boot_id))
             self._private.restarted(now)
+            for other, path in self._paths.items():  # it knows but the one that has shown the ticket
+                if other != index:
+                    path.reporter.moved(now)
         held.candidate = None
 
-    def _seen_at(self, observed: Locator, now: Now) -> None:
-        """The Switch sends to us there."""
+    def _seen_at(self, index: int, observed: Locator, now: Now) -> None:
+        """The Switch sees this path there."""
+        if index != self.active:
+            self._paths[index].observed = observed
+            return
         gap = 0.0 if self._moved_at is None else now.mono - self._moved_at
         if self._moved_at is not None or (self.observed is not None and observed != self.observed):
             self._events.append(LocatorChanged(observed, gap))
         self._moved_at = None
-        self.observed = observed
+        self._here.observed = observed
         self.history.add(observed, now.wall, gap)
 
-    def _answered(self, now: Now) -> None:
+    def _answered(self, now: Now, index: int | None = None) -> None:
         """The Switch has answered under the keys."""
         self._silence.answered(now.mono)
-        self._next_refresh = now.mono + jittered(self._keepalive, _KEEPALIVE_JITTER, self._random)
+        path = self._here if index is None else self._paths[index]
+        path.next_refresh = now.mono + jittered(self._keepalive, _KEEPALIVE_JITTER, self._random)
         self._tell(self._reachability.answered(now.mono))
 
     def _tell(self, event: Reachable | Unreachable | None) -> None:
@@ -401,9 +526,10 @@ class AttachmentClient:
 
     def _follow(self, now: Now) -> None:
         """What the parts have to say after anything happened."""
-        if self._reporter.tls_reason is not None:
-            reason, self._reporter.tls_reason = self._reporter.tls_reason, None
-            self._need_tls(reason, now)
+        for path in self._paths.values():
+            if path.reporter.tls_reason is not None:
+                reason, path.reporter.tls_reason = path.reporter.tls_reason, None
+                self._need_tls(reason, now)
         if self.routes.changed:
             self.routes.changed = False
             self._events.append(RoutesChanged(self.routes.routes))
@@ -414,6 +540,7 @@ class AttachmentClient:
     def _stop(self, event: ClientEvent) -> None:
         if not self._stopped:
             self._stopped = True
-            self._reporter.finish()
+            for path in self._paths.values():
+                path.reporter.finish()
             self._tls = None
             self._events.append(event)

@@ -35,6 +35,20 @@ class LocatorChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PathAnswered:
+    """The Switch has answered on this path (0 … 3), under the keys."""
+
+    path: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathSilent:
+    """The Switch does not answer on this path: probes, or the tries of a report, were lost."""
+
+    path: int
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchRestarted:
     """The Switch has lost its memory and knows us again by our ticket, without TLS."""
 
@@ -107,6 +121,8 @@ ClientEvent = (
     NeedTls
     | AttachedNow
     | LocatorChanged
+    | PathAnswered
+    | PathSilent
     | SwitchRestarted
     | Resolved
     | RoutesChanged

@@ -177,6 +177,17 @@ def confirmed_locator(table: NodeTable, node: int) -> Locator | None:
     return None if locator is None else Locator.unpack(locator)
 
 
+def standby_locators(table: NodeTable, node: int) -> tuple[Locator, ...]:
+    """Where else a node is: confirmed, and not what `confirmed_locator` says."""
+    state = table.locators(node)
+    if state is None:
+        return ()
+    slots, active, fallback, provisional = state
+    used = fallback if active != -1 and provisional >> active & 1 else active
+    others = (at for slot, at in enumerate(slots) if at is not None and slot != used and not provisional >> slot & 1)
+    return tuple(Locator.unpack(at) for at in others)
+
+
 def _state(table: NodeTable, node: int) -> tuple[Slots, int, int, int]:
     state = table.locators(node)
     assert state is not None, "reports are handled for nodes in the table"

@@ -19,7 +19,7 @@ from ovng.errors import Malformed
 from ovng.forwarding.attachments import Attachments
 from ovng.forwarding.directory import Directory, Key, prefix_of
 from ovng.forwarding.hints import Hints
-from ovng.forwarding.moves import Moves, confirmed_locator
+from ovng.forwarding.moves import Moves, confirmed_locator, standby_locators
 from ovng.forwarding.reports import Reports
 from ovng.forwarding.resolution import Resolution
 from ovng.forwarding.revocation import Revocation
@@ -53,6 +53,8 @@ class NodeInfo:
     grant_seconds: float
     lease_seconds: float
     has_private_keys: bool
+    standby: tuple[Locator, ...]
+    """Of its other paths."""
 
 
 class Registrar:
@@ -275,6 +277,7 @@ class Registrar:
                 record.ends - now.boot,
                 max(0.0, max(record.lease) - now.boot),
                 record.has_private_keys,
+                standby_locators(self._table, node),
             )
 
     # -- Inside

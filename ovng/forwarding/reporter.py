@@ -1,9 +1,12 @@
-"""Reports at the node: one exchange at a time, until the Switch has answered (PROTOCOL 6).
+"""Reports of one path: one exchange at a time, until the Switch has answered (PROTOCOL 6).
 
     MOVE ── ACK with proof ──► CONFIRM ── ACK ──► done          REFRESH ── ACK ──► done
       ▲                                                            │
       └── MISMATCH (where, and a cookie) ◄─────────────────────────┤
     REFRESH or MOVE with cookie and ticket ◄── CHALLENGE ◄─────────┘
+
+The active path moves by MOVE. Another path only makes itself known: a REFRESH that a MISMATCH answers is sent again
+with its cookie, and changes nothing about where data goes.
 
 Every try has a number of its own, so that no copy of an earlier one can come before it, and its answer's echo tells
 which try it was. Hints are not authenticated: they are acted upon at most once a second, by one report that proves
@@ -64,8 +67,19 @@ class Exchange:
 class Reporter:
     """Sends reports under one grant after the other. `queue` takes datagrams for the Switch."""
 
-    def __init__(self, me: NodeID, random: Random, keepalive: int, queue: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        me: NodeID,
+        random: Random,
+        keepalive: int,
+        queue: Callable[[bytes], None],
+        path: int = 0,
+        priority: int = 0,
+    ) -> None:
         self._me, self._random, self._keepalive, self._queue = me, random, keepalive, queue
+        self._path, self.priority = path, priority
+        self.active = True
+        """Whether data goes this way."""
         self._held: GrantHeld | None = None
         self._sent: OrderedDict[int, Sent] = OrderedDict()
         self._era = 0
@@ -96,7 +110,12 @@ class Reporter:
         """The network has changed: answers to what was sent before say nothing about now."""
         self._era += 1
         if self.exchange is None or self.exchange.kind != ReportKind.BYE:
-            self.begin(ReportKind.MOVE, now)
+            self.exchange = None
+            self.begin(ReportKind.MOVE if self.active else ReportKind.REFRESH, now)
+
+    def probe(self, now: Now) -> None:
+        """One REFRESH, whatever is under way; its owner counts the answers."""
+        self._emit(ReportKind.REFRESH, UNKNOWN_LOCATOR, NO_COOKIE, False, 0, now)
 
     def get_crl(self, offset: int, now: Now) -> None:
         """Ask for a piece of the revocation list, once."""
@@ -139,7 +158,7 @@ class Reporter:
             self._send(self.exchange, now)
 
     def mismatch(self, hint: Mismatch, now: Now) -> bool:
-        """We were seen elsewhere: one MOVE that proves where we are. False if it came too soon after the last hint."""
+        """We were seen elsewhere: one report proves where we are. False if it came too soon after the last hint."""
         if self._held is None or now.mono < self._last_mismatch + _HINT_INTERVAL:
             return False
         self._last_mismatch = now.mono
@@ -147,9 +166,10 @@ class Reporter:
         if current is not None and current.kind == ReportKind.BYE:
             return False
         planned = float("inf") if current is None else current.due
+        kind = ReportKind.MOVE if self.active else ReportKind.REFRESH
         if current is None:
-            self.exchange = current = Exchange(ReportKind.MOVE, now.mono, once=True)
-        current.kind = ReportKind.MOVE
+            self.exchange = current = Exchange(kind, now.mono, once=True)
+        current.kind = kind
         current.observed, current.cookie = hint.observed, hint.cookie
         self._send(current, now)
         current.due = min(planned, current.due)  # hints hurry a try, they put none off
@@ -224,7 +244,9 @@ class Reporter:
         exchange.tries += 1
         exchange.ticketed_tries += ticketed
         exchange.due = now.mono + jittered(exchange.wait, _JITTER, self._random)
-        if exchange.kind == ReportKind.MOVE and not ticketed:  # a hint's cookie is for one try; then we say it plainly
+        if (
+            exchange.kind != ReportKind.CONFIRM and not ticketed
+        ):  # a hint's cookie is for one try; then we say it plainly
             exchange.observed, exchange.cookie = UNKNOWN_LOCATOR, NO_COOKIE
 
     def _emit(self, kind: ReportKind, observed: Locator, cookie: bytes, ticketed: bool, offset: int, now: Now) -> None:
@@ -236,7 +258,7 @@ class Reporter:
             self.tls_reason = "sequence_used_up"
             return
         boot_id = held.boot_id if held.candidate is None else held.candidate
-        common = Common(held.switch_id, self._me, number, boot_id, held.grant)
+        common = Common(held.switch_id, self._me, number, boot_id, held.grant, self._path, self.priority)
         ticket = held.ticket if ticketed else b""
         datagram = Update(kind, common, observed, self._keepalive, cookie, ticket, offset).pack(held.up)
         assert len(datagram) <= MAX_CONTROL_DATAGRAM

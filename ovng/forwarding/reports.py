@@ -103,7 +103,9 @@ class Reports:
         if common.number == last:
             return self._repeated(update, down, source, now)
         if update.kind == ReportKind.REFRESH and not self._is_own(common, source):
-            return self._refresh_elsewhere(update, down, source, now)
+            if not self._hints.proves(update.cookie, common.src, source, now):
+                return self._refresh_elsewhere(update, down, source, now)
+            self._moves.confirm(common.src, source.packed(), common.path, activate=False)
         record.sequence[common.path] = common.number
         out = self._obey(update, record, down, source, now)
         self._attachments.save(common.src, record)
@@ -123,7 +125,7 @@ class Reports:
         return [hint for place in places for hint in self._hints.mismatch_report(common, place, now)]
 
     def _refresh_elsewhere(self, update: Update, down: bytes, source: Locator, now: Now) -> list[Out]:
-        """REFRESH never moves; so nothing is stored, and the node's own, should this be a copy, still counts."""
+        """REFRESH never moves data; so nothing is stored, and the node's own, should this be a copy, still counts."""
         if self._is_provisional(update.common, source):
             return self._ack(update, down, source, now)
         self._counters["refresh_elsewhere"] += 1

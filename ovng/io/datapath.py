@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ovng import limits
 from ovng._fast import node as fast
@@ -33,6 +33,7 @@ Event = (
     | tuple[Literal["no_key"], NodeID, bytes]  # peer, IP packet that waits for a key
     | tuple[Literal["unknown_data"], NodeID]  # source of DATA without a session; at most 100 per second
     | tuple[Literal["first_receive", "soft_limit", "hard_limit"], NodeID, int]  # peer, key ID; once per generation
+    | tuple[Literal["traffic"]]  # the first packet after `wake_on_traffic`
 )
 
 OFFLOADS = ("vnet_hdr", "tso", "uso", "gso", "gro")  # the first three are the TUN's
@@ -53,6 +54,27 @@ _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
 _PMTUDISC_DONT = 0
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+
+
+class PathFigures(NamedTuple):
+    """What passed on a path since it was set: datagrams of every type, and their bytes as UDP payload."""
+
+    sent_datagrams: int
+    sent_bytes: int
+    received_datagrams: int
+    received_bytes: int
+    last_tx_ms: int
+    """CLOCK_MONOTONIC milliseconds of the last DATA datagram sent; 0: never."""
+    last_rx_ms: int
+    """The same of the last authentic DATA datagram received."""
+
+
+class _ControlSide:
+    """Python's own hand on a path: its socket, the Switch's address for it, and what control sent."""
+
+    def __init__(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        self.sock, self.address = sock, address
+        self.datagrams = self.bytes = 0
 
 
 class NodeDataPath:
@@ -76,7 +98,7 @@ class NodeDataPath:
         wanted = offloads or {}
         self._tun, self._short_queue = tun, short_queue
         self._gro = wanted.get("gro", True) and _kernel_has_gro()
-        self._paths: dict[int, tuple[socket.socket, Any]] = {}
+        self._paths: dict[int, _ControlSide] = {}
         self._active = -1
         self._threads: list[threading.Thread] = []
         self._control_failed = 0
@@ -118,8 +140,8 @@ class NodeDataPath:
         """Stop, erase all keys, close the paths. The TUN stays open. Harmless when done twice."""
         self.stop()
         self._loops.close()
-        for path_socket, _ in self._paths.values():
-            path_socket.close()
+        for held in self._paths.values():
+            held.sock.close()
         self._paths.clear()
 
     # -- Paths
@@ -128,6 +150,8 @@ class NodeDataPath:
         """Make `sock` (UDP, IPv6 dual-stack or IPv4) the path `index` (0 … 3) to the Switch at `switch`.
 
         The socket is duplicated, and its buffers, GRO and fragmentation are set; the caller may close its own.
+        It takes the place of a path of that index, whose figures begin anew. Where both are the same socket nothing is
+        lost; else what waits unread in the old one is.
         Raises SystemProblem when a socket of its family cannot reach `switch`.
         """
         address = _address(sock, switch)
@@ -143,7 +167,7 @@ class NodeDataPath:
             raise
         loops_own.detach()
         self._forget(index)
-        self._paths[index] = (ours, address)
+        self._paths[index] = _ControlSide(ours, address)
 
     def clear_path(self, index: int) -> None:
         """Stop using a path. Harmless when there is none."""
@@ -152,10 +176,14 @@ class NodeDataPath:
 
     def _forget(self, index: int) -> None:
         if index in self._paths:
-            self._paths.pop(index)[0].close()
+            self._paths.pop(index).sock.close()
 
     def set_active(self, index: int) -> None:
-        """Send on this path; −1: on none (packets are dropped and counted as no_path)."""
+        """Send on this path; −1: on none.
+
+        While there is none (or that path is not set) the newest 256 KiB of packets are held, and leave when there is
+        one. What the path before could not send for want of a link leaves then too, if that was within a second.
+        """
         self._active = index
         self._loops.set_active(index)
 
@@ -165,14 +193,15 @@ class NodeDataPath:
         if held is None:
             self._control_failed += 1
             return False
-        path_socket, address = held
         for _ in range(2):  # an ICMP error of an earlier datagram is told once
             try:
-                path_socket.sendto(datagram, socket.MSG_DONTWAIT, address)
+                held.sock.sendto(datagram, socket.MSG_DONTWAIT, held.address)
             except OSError as error:
                 if error.errno == errno.ECONNREFUSED:
                     continue
                 break
+            held.datagrams += 1
+            held.bytes += len(datagram)
             return True
         self._control_failed += 1
         return False
@@ -260,12 +289,26 @@ class NodeDataPath:
         """Counters since the start: packets and bytes (inner) each way, `drops` by reason, `offloads` in use,
         `gso_segments` per send (1: none).
 
+        `held` packets had to wait for a path (TUN's frames, also super-packets), `held_sent` have left since;
+        `sent_later` datagrams left on another path than the one that could not send them.
         `last_rx_ms`, `last_tx_ms`: CLOCK_MONOTONIC milliseconds of the last authentic packet in and sealed packet out.
         """
         figures = self._loops.stats()
         figures["offloads"]["gro"] = self._gro
         figures["drops"]["send_control"] = self._control_failed
         return figures
+
+    def path_stats(self, index: int) -> PathFigures | None:
+        """What passed on the path `index` since it was set; None when it is not."""
+        figures, held = self._loops.path_stats(index), self._paths.get(index)
+        if figures is None or held is None:
+            return None
+        sent, sent_bytes, last_tx, received, received_bytes, last_rx = figures
+        return PathFigures(sent + held.datagrams, sent_bytes + held.bytes, received, received_bytes, last_tx, last_rx)
+
+    def wake_on_traffic(self) -> None:
+        """Tell "traffic" once, when the next packet is sealed or found authentic: nobody needs to look until then."""
+        self._loops.wake_on_traffic()
 
     def peer_stats(self, peer: NodeID) -> dict[str, Any] | None:
         """Counters and key IDs of one peer; None when it is unknown."""
@@ -287,6 +330,8 @@ def _decode(kind: int, payload: bytes) -> Event:
         return "control", payload[0], Locator.unpack(payload[1 : 1 + LOCATOR_SIZE]), payload[1 + LOCATOR_SIZE :]
     if kind == fast.NO_ROUTE:
         return "no_route", payload
+    if kind == fast.TRAFFIC:
+        return ("traffic",)
     # The loops write IDs in the machine's order.
     peer, rest = NodeID(int.from_bytes(payload[:NODE_ID_SIZE], sys.byteorder)), payload[NODE_ID_SIZE:]
     if kind == fast.NO_KEY:

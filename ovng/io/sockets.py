@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+import sys
 from typing import NamedTuple
 
 from ovng.errors import SystemProblem
@@ -19,6 +20,8 @@ UDP_GRO = 104  # <linux/udp.h>; Python has no name for it
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # <asm-generic/socket.h>
 NO_ADDRESS = bytes(16)
 IP_PKTINFO = 8  # <linux/in.h>
+IFNAMSIZ = 16  # <linux/if.h>
+SO_MARK = 36  # <asm-generic/socket.h>
 
 
 class UdpSocket(NamedTuple):
@@ -43,9 +46,19 @@ def ipv6_available() -> bool:
     return True
 
 
-def open_udp(host: str, port: int, *, reuse_port: bool = False, v6_only: bool = False, gro: bool = True) -> UdpSocket:
+def open_udp(
+    host: str,
+    port: int,
+    *,
+    reuse_port: bool = False,
+    v6_only: bool = False,
+    gro: bool = True,
+    device: str = "",
+    mark: int = 0,
+) -> UdpSocket:
     """A UDP socket bound to a numeric `host` ("::" = every address, IPv4 too unless `v6_only`) and `port` (0 = any).
 
+    `device`: datagrams leave and come in by this interface only; `mark`: the firewall mark of what is sent (0 = none).
     Where the kernel has no IPv6, "::" means every IPv4 address. Raises SystemProblem with what to do.
     """
     try:
@@ -65,6 +78,7 @@ def open_udp(host: str, port: int, *, reuse_port: bool = False, v6_only: bool = 
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        _bind_device(sock, device, mark)
         grow_buffers(sock)
         if address.is_unspecified:
             _tell_local_address(sock)
@@ -79,6 +93,34 @@ def open_udp(host: str, port: int, *, reuse_port: bool = False, v6_only: bool = 
     except BaseException:
         sock.close()
         raise
+
+
+def open_uplink(interface: str, mark: int | None = None) -> UdpSocket:
+    """A UDP socket that sends and hears on one interface only, on a port of the kernel's choice, for IPv4 and IPv6.
+
+    The kernel chooses the source among that interface's addresses. `mark` (32 bits) is what rules for routes and
+    firewalls see on each packet. Raises SystemProblem with what to do.
+    """
+    name = interface.encode()
+    udp = open_udp("::", 0)
+    try:
+        if not 0 < len(name) < IFNAMSIZ:  # the kernel would take "" as every one, and cut a longer one
+            raise OSError(errno.ENODEV, "")
+        udp.sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+        if mark is not None:
+            udp.sock.setsockopt(socket.SOL_SOCKET, SO_MARK, mark.to_bytes(4, sys.byteorder))
+    except OSError as error:
+        udp.sock.close()
+        match error.errno:
+            case errno.ENODEV:
+                advice = f"there is no interface {interface!r}: `ip link` shows those there are"
+            case errno.EPERM:
+                advice = f"no permission to use the interface {interface!r} alone: run as root, or with CAP_NET_RAW"
+                advice += " and CAP_NET_ADMIN"
+            case _:
+                advice = f"cannot use the interface {interface!r}: {error.strerror}"
+        raise SystemProblem(advice) from None
+    return udp
 
 
 def check_port_free(host: str, port: int, *, v6_only: bool = False) -> None:
@@ -134,6 +176,20 @@ def _tell_local_address(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+
+
+def _bind_device(sock: socket.socket, device: str, mark: int) -> None:
+    try:
+        if device:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    except OSError as error:
+        advice = "it is gone" if error.errno == errno.ENODEV else "run as root or give CAP_NET_RAW"
+        raise SystemProblem(f"no socket for interface {device} ({error.strerror}): {advice}") from None
+    try:
+        if mark:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+    except OSError as error:
+        raise SystemProblem(f"no firewall mark {mark} ({error.strerror}): give CAP_NET_ADMIN") from None
 
 
 def _bind(sock: socket.socket, host: str, port: int) -> None:

@@ -33,9 +33,13 @@ from ovng.node.status import node_status
 from ovng.node.switchlink import SwitchLink
 from ovng.node.tunnel import Tunnel
 from ovng.pki.trust import day
+from ovng.roaming import roamer
 from ovng.roaming.decision import decide
 from ovng.roaming.delta import compare
+from ovng.roaming.path import Event as PathEvent
+from ovng.roaming.roamer import Roamer
 from ovng.roaming.snapshot import LinkSnapshot
+from ovng.roaming.uplinks import choose_uplinks
 from ovng.session import events as session
 from ovng.session.config import SessionConfig
 from ovng.session.manager import SessionManager
@@ -82,7 +86,8 @@ class NodeService:
         profile = self.profile
         offloads = {key: getattr(profile.offloads, key) for key in ("gso", "gro")}
         self.path = datapath.NodeDataPath(self.me, self.tunnel.tun, offloads)
-        self.switch = SwitchLink(profile.port, self.path, self._on_switch_found)
+        self.switch = SwitchLink(profile.port, self.path, self._on_switch_found, profile.mark)
+        self.roamer = Roamer()
         self.switch.set_endpoints(profile.switch)
         config = SessionConfig(float(profile.rekey_seconds), preferred_ciphers())
         self.sessions = SessionManager(self.me, "node", self.trust, secrets.token_bytes, config, self._traffic)
@@ -100,7 +105,7 @@ class NodeService:
         self.route_errors: dict[Prefix, str] = {}
         self.attach_group, self.attach_seconds, self.attach_count = "", 0.0, 0
         self.counters: Counter[str] = Counter()
-        self._source: Locator | None = None  # of the last datagram
+        self._source: tuple[int, Locator] | None = None  # of the last datagram: path, where from
         self._end_by: float | None = None  # monotonic
         self._bye_at: float | None = None  # monotonic: when the Switch is told, at the latest
         self._left = False
@@ -128,7 +133,7 @@ class NodeService:
             notify.stopping()
             self.path.close()
             self.watcher.close()
-            self.switch.close()
+            self.switch.close_all()
             self.tunnel.close()
             await control.close()
 
@@ -163,8 +168,8 @@ class NodeService:
 
     def _on_data_path_event(self, event: datapath.Event, now: Now) -> None:
         match event:
-            case ("control", _, source, datagram):
-                self._on_datagram(datagram, source, now)
+            case ("control", slot, source, datagram):
+                self._on_datagram(datagram, slot, source, now)
             case ("no_route", packet):
                 self.overlay.on_no_route(packet, now)
             case ("no_key", peer, packet):
@@ -176,22 +181,22 @@ class NodeService:
             case ("soft_limit" | "hard_limit" as limit, peer, key_id):
                 self.sessions.on_limit(peer, key_id, now, hard=limit == "hard_limit")
 
-    def _on_datagram(self, datagram: bytes, source: Locator, now: Now) -> None:
+    def _on_datagram(self, datagram: bytes, slot: int, source: Locator, now: Now) -> None:
         try:
             header = parse_header(datagram)
         except Malformed as error:
             self.counters[f"datagram_{error.reason}"] += 1
             return
-        self._source = source
+        self._source = slot, source
         match header.type:
             case PacketType.CONTROL:
                 self.sessions.receive(header, datagram[limits.HEADER_SIZE :], b"", now)
             case PacketType.REPORT:
-                if self.client.receive_report(datagram, now):
-                    self.switch.heard(source)
+                if self.client.receive_report(datagram, now, slot):
+                    self.switch.heard(slot, source)
             case PacketType.PRIVATE:
                 if self.client.receive_private(datagram, now):
-                    self.switch.heard(source)
+                    self.switch.heard(slot, source)
             case PacketType.DATA:
                 self.counters["datagram_data"] += 1
 
@@ -207,12 +212,40 @@ class NodeService:
         decision = decide(compare(self.links, snapshot, address))
         self.links = snapshot
         self._replan()
+        if decision.reasons:
+            log.info("network changed: %s", ", ".join(decision.reasons))
         if decision.lookup:
             self.switch.look_up()
-        if decision.move:
-            log.info("network changed (%s): telling the Switch", ", ".join(decision.reasons))
-            self.client.network_changed(now)
-            self.sessions.retry_now(now)
+        self._take_uplinks(now)
+
+    def _take_uplinks(self, now: Now) -> None:
+        self.roamer.set_uplinks(choose_uplinks(self.links, self.switch.ips, self.profile.uplinks), now.mono)
+        self._follow_roamer(now)
+
+    def _follow_roamer(self, now: Now) -> None:
+        """Carry out which paths there are, and which one data takes."""
+        for action in self.roamer.actions():
+            match action:
+                case roamer.Open(slot, uplink):
+                    if not self.switch.open(slot, uplink.name):
+                        self.roamer.on(slot, PathEvent.SILENT, now.mono)
+                    log.info("path %d: %s", slot, uplink.name or "any interface")
+                    if self.client.path(slot) is None or self.client.attached:
+                        self.client.add_path(slot, uplink.priority, now)
+                case roamer.Changed(slot, uplink, moved):
+                    self.client.set_priority(slot, uplink.priority)
+                    if moved:
+                        self.client.network_changed(now, slot)
+                    if moved and slot == self.roamer.active:
+                        self.sessions.retry_now(now)
+                case roamer.Activate(slot, _, cause):
+                    log.info("data goes by path %d (%s)", slot, cause)
+                    self.switch.activate(slot)
+                    self.client.activate(slot, now)
+                    self.sessions.retry_now(now)
+                case roamer.Close(slot):
+                    self.switch.close(slot)
+                    self.client.remove_path(slot)
 
     def _on_suspend(self, seconds: float, now: Now) -> None:
         log.info("this machine slept for %.0f s", seconds)
@@ -226,6 +259,8 @@ class NodeService:
         if now.boot >= self._warn_at:
             self._warn(now)
         self.switch.handle_timer(now)
+        self.roamer.handle_timer(now.mono)
+        self._follow_roamer(now)
         self.sessions.handle_timer(now)
         self.client.heard_from_switch(self.path.last_rx / 1000)
         self.client.sent_traffic(self.path.last_tx / 1000)
@@ -237,6 +272,7 @@ class NodeService:
             self.client.deadline(now),
             self.watcher.deadline(),
             self.switch.deadline(),
+            self.roamer.deadline(),
             self._bye_at,
             self._end_by,
         )
@@ -254,9 +290,9 @@ class NodeService:
             self._driver.each(told, self._on_client_event, now)
             busy = bool(happened or told)
         for datagram, _ in self.sessions.datagrams():
-            self.switch.send(datagram)
-        for datagram in self.client.datagrams():
-            self.switch.send(datagram)
+            self.switch.send(self.client.active, datagram)
+        for slot, datagram in self.client.outgoing():
+            self.switch.send(slot, datagram)
         self._stop_when_done(now)
 
     def _on_session_event(self, event: session.Event, now: Now) -> None:
@@ -291,8 +327,10 @@ class NodeService:
                 self.overlay.on_connect_failed(event.peer)
                 log.info("no session with %s: %s %s", event.peer, event.reason, escape(event.detail))
             case session.Attached():
+                self.roamer.attached = True
+                self.roamer.on(self.client.active, PathEvent.ANSWERED, now.mono)
                 if self._source is not None:
-                    self.switch.heard(self._source)
+                    self.switch.heard(*self._source)
                 self.client.granted(event.switch_id, event.grant, event.report_master, event.private_master, now)
                 self.attach_group, self.attach_seconds = event.group, event.handshake_seconds
                 self.attach_count += 1
@@ -313,6 +351,13 @@ class NodeService:
                 self.sessions.retry_now(now)  # what was sent before was dropped at the Switch
             case attachment.LocatorChanged():
                 log.info("moved: the Switch sees %s, %.0f ms after the change", event.observed, event.gap * 1000)
+            case attachment.PathAnswered(slot):
+                self.roamer.on(slot, PathEvent.ANSWERED, now.mono)
+                self._follow_roamer(now)
+            case attachment.PathSilent(slot):
+                self.switch.silent(slot)
+                self.roamer.on(slot, PathEvent.SILENT, now.mono)
+                self._follow_roamer(now)
             case attachment.SwitchRestarted():
                 log.info("the Switch was restarted and knows us again by our ticket")
             case attachment.Resolved():
@@ -329,7 +374,8 @@ class NodeService:
                 if not event.detail:  # a failed handshake has been told
                     where = ", ".join(map(str, self.profile.switch))
                     log.warning("no answer from the Switch at %s for %.0f s, trying on", where, event.seconds)
-                self.switch.silent()
+                self.switch.silent(self.client.active)
+                self.switch.look_up()
             case attachment.Reachable():
                 if event.seconds >= 1:
                     log.info("the Switch answers again after %.0f s", event.seconds)
@@ -346,12 +392,14 @@ class NodeService:
         again = f"again in {event.retry_seconds:.0f} s" if not event.final else "not again"
         log.warning("the Switch did not attach us (%s %s), %s", event.reason, escape(event.detail), again)
         self.client.tls_failed(event.reason, event.final, now)
-        self.switch.silent()
+        self.switch.silent(self.client.active)
+        self.switch.look_up()
 
     def _on_switch_found(self, now: Now) -> None:
         """A look-up gave other addresses for the Switch."""
         self.watcher.set_destinations(self.switch.ips)
         self._replan()
+        self._take_links(now)
         self.client.network_changed(now)
         self.sessions.retry_now(now)
 

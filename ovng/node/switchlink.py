@@ -1,25 +1,40 @@
-"""The node's link to its Switch: one UDP socket, the look-ups behind the Switch's names, and the address in use."""
+"""The node's link to its Switch: the look-ups behind the Switch's names, and a UDP socket for each path.
+
+A path's socket is bound to its uplink's interface; the kernel chooses the source address there, anew for every
+datagram, so a new address needs no new socket. The path for "any interface" (name "") is bound to nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from ovng.clock import Now
 from ovng.config.values import Endpoint
+from ovng.errors import SystemProblem
 from ovng.ids import IPAddress, Locator
+from ovng.io import sockets
 from ovng.io.datapath import NodeDataPath
 from ovng.io.driver import Driver
 from ovng.io.logs import escape
 from ovng.io.resolve import Resolver
-from ovng.io.sockets import open_udp, send_to
+from ovng.io.sockets import UdpSocket, open_udp, send_to
 from ovng.node.uplink import SwitchAddresses
 
 log = logging.getLogger(__name__)
 
-PATH = 0  # one path in this version
 LOOK_UP_AGAIN, LOOK_UP_AGAIN_MAX = 2.0, 60.0  # seconds, doubling, while no address is known at all
+
+
+@dataclass(slots=True)
+class LinkPath:
+    """One path's socket, and the Switch's addresses as they answer there."""
+
+    name: str
+    udp: UdpSocket
+    addresses: SwitchAddresses = field(default_factory=SwitchAddresses)
 
 
 class SwitchLink:
@@ -28,26 +43,87 @@ class SwitchLink:
     `found(now)` is called when a look-up has changed the candidates. Raises SystemProblem when the port is taken.
     """
 
-    def __init__(self, port: int, path: NodeDataPath, found: Callable[[Now], None]) -> None:
-        self._udp = open_udp("::", port)
+    def __init__(self, port: int, path: NodeDataPath, found: Callable[[Now], None], mark: int = 0) -> None:
+        self._port, self._mark = port, mark
         self._path, self._found = path, found
-        self._addresses = SwitchAddresses()
+        self._names = SwitchAddresses()  # what all paths may try
+        self._paths: dict[int, LinkPath] = {}
+        self._active = -1
         self._resolvers: list[Resolver] = []
         self._tasks: set[asyncio.Task[tuple[Locator, ...]]] = set()
         self._again_at: float | None = None
         self._wait = LOOK_UP_AGAIN
         self.driver: Driver | None = None
         self.send_failed = 0
+        open_udp("::", port).sock.close()  # a port that is taken is told at the start
+
+    # -- Paths
+
+    def open(self, slot: int, name: str) -> bool:
+        """Make a path (0 … 3) of this interface ("" = any). False: it could not be, and the log says why."""
+        self.close(slot)
+        if self._port:  # a socket bound to nothing would hold it
+            for other in [other for other, path in self._paths.items() if not (path.name and name)]:
+                self.close(other)
+        try:
+            udp = open_udp("::", self._port, device=name, mark=self._mark)
+        except SystemProblem as error:
+            log.warning("uplink %s cannot be used: %s", name, error)
+            return False
+        path = self._paths[slot] = LinkPath(name, udp)
+        path.addresses.update(self._usable(path))
+        self._use(slot)
+        return True
+
+    def close(self, slot: int) -> None:
+        """Forget a path. Harmless when there is none."""
+        path = self._paths.pop(slot, None)
+        if path is not None:
+            self._path.clear_path(slot)
+            path.udp.sock.close()
+
+    def activate(self, slot: int) -> None:
+        """Data goes by this path."""
+        self._active = slot
+        self._path.set_active(slot)
+
+    def address(self, slot: int) -> Locator | None:
+        """The Switch's address in use on this path; None until one has answered there."""
+        path = self._paths.get(slot)
+        return None if path is None else path.addresses.current
 
     @property
     def current(self) -> Locator | None:
-        """The address in use; None until one has answered."""
-        return self._addresses.current
+        """The same for the active path."""
+        return self.address(self._active)
 
     @property
     def ips(self) -> tuple[IPAddress, ...]:
         """All addresses that the Switch may have."""
-        return tuple(locator.ip for locator in self._addresses.candidates)
+        return tuple(locator.ip for locator in self._names.candidates)
+
+    def heard(self, slot: int, source: Locator) -> None:
+        """The Switch has proved itself from there."""
+        path = self._paths.get(slot)
+        if path is not None and path.addresses.heard(source):
+            self._use(slot)
+
+    def silent(self, slot: int) -> None:
+        """The address in use does not answer on this path: try all."""
+        path = self._paths.get(slot)
+        if path is not None:
+            path.addresses.silent()
+
+    def send(self, slot: int, datagram: bytes) -> None:
+        """Send by this path to the address in use, or to every candidate while there is none."""
+        path = self._paths.get(slot)
+        if path is None:
+            self.send_failed += 1
+            return
+        for locator in path.addresses.targets():
+            self.send_failed += not send_to(path.udp.sock, datagram, locator)
+
+    # -- Names
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """The profile's `switch:`."""
@@ -63,21 +139,6 @@ class SwitchLink:
             self._tasks.add(task)
             task.add_done_callback(self._asked)
 
-    def heard(self, source: Locator) -> None:
-        """The Switch has proved itself from there."""
-        if self._addresses.heard(source):
-            self._use()
-
-    def silent(self) -> None:
-        """The address in use does not answer: try all, and ask for them again."""
-        self._addresses.silent()
-        self.look_up()
-
-    def send(self, datagram: bytes) -> None:
-        """Send to the address in use, or to every candidate while there is none."""
-        for locator in self._addresses.targets():
-            self.send_failed += not send_to(self._udp.sock, datagram, locator)
-
     def deadline(self) -> float | None:
         """When to look up again, in monotonic seconds."""
         return self._again_at
@@ -87,13 +148,15 @@ class SwitchLink:
         if self._again_at is not None and now.mono >= self._again_at:
             self.look_up()
 
-    def close(self) -> None:
-        """Forget what is being asked."""
+    def close_all(self) -> None:
+        """Forget what is being asked, and all paths."""
         for task in self._tasks:
             task.cancel()
         for resolver in self._resolvers:
             resolver.close()
-        self._udp.sock.close()
+        for path in self._paths.values():
+            path.udp.sock.close()
+        self._paths.clear()
 
     # -- Inside
 
@@ -104,10 +167,12 @@ class SwitchLink:
 
     def _looked_up(self, now: Now) -> None:
         known = [locator for resolver in self._resolvers for locator in resolver.locators]
-        found = [locator for locator in known if self._udp.reaches_v6 or locator.ip.version == 4]
-        if self._addresses.update(found):
+        found = [locator for locator in known if locator.ip.version == 4 or sockets.ipv6_available()]
+        if self._names.update(found):
             self._wait = LOOK_UP_AGAIN
-            self._use()
+            for slot, path in self._paths.items():
+                if path.addresses.update(self._usable(path)):
+                    self._use(slot)
             self._found(now)
         elif not found and self._again_at is None:
             self._again_at = now.mono + self._wait
@@ -116,9 +181,12 @@ class SwitchLink:
             why = "IPv6 only, and this machine has no IPv6" if known else why
             log.warning("the Switch's name gives no address to use (%s), asking again", escape(why))
 
-    def _use(self) -> None:
+    def _usable(self, path: LinkPath) -> list[Locator]:
+        return [locator for locator in self._names.candidates if path.udp.reaches_v6 or locator.ip.version == 4]
+
+    def _use(self, slot: int) -> None:
         """Data goes to the address in use, or to the first candidate until one has answered."""
-        locator = self.current or next(iter(self._addresses.candidates), None)
+        addresses = self._paths[slot].addresses
+        locator = addresses.current or next(iter(addresses.candidates), None)
         if locator is not None:
-            self._path.set_path(PATH, self._udp.sock, locator)
-            self._path.set_active(PATH)
+            self._path.set_path(slot, self._paths[slot].udp.sock, locator)

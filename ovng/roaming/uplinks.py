@@ -44,7 +44,8 @@ def choose_uplinks(
     """At most four, best first: not metered, then by priority, then by name.
 
     Of `settings` the first whose pattern matches an interface's name counts. Those without a priority there come in the
-    order of their route metrics.
+    order of their route metrics. Where no interface serves but the kernel knows a way (a Switch on this machine), that
+    is the only uplink, and has no name.
     """
     wanted = tuple(switch)
     found: list[tuple[Uplink, UplinkSettings]] = []
@@ -53,6 +54,8 @@ def choose_uplinks(
         ways = {ip: way for ip in wanted if (way := snapshot.ways_by_interface.get((index, ip))) is not None}
         if interface.usable and setting.use and ways:
             found.append((Uplink(interface.name, index, ways), setting))
+    if not found and (any_ways := {ip: snapshot.ways[ip] for ip in wanted if ip in snapshot.ways}):
+        return (Uplink("", 0, any_ways),)
     found.sort(key=lambda entry: (entry[0].metric, entry[0].name))
     unranked = iter(range(DEFAULT_PRIORITY, DEFAULT_PRIORITY + len(found)))
     uplinks = [

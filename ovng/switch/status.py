@@ -35,7 +35,7 @@ def switch_status(service: SwitchService, now: Now) -> dict[str, Any]:
         "nodes": [
             {
                 "id": str(info.node),
-                "locators": [str(info.locator)] if info.locator else [],
+                "locators": [str(one) for one in (info.locator, *info.standby) if one is not None],
                 "active": str(info.provisional or info.locator or ""),
                 "state": "moving" if info.provisional else "attached" if info.locator else "away",
                 "grant": info.grant,

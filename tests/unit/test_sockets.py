@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from ovng.errors import SystemProblem
 from ovng.ids import Locator
-from ovng.io.sockets import UdpSocket, check_port_free, enable_gro, grow_buffers, ipv6_available, open_udp, reply_from
+from ovng.io.sockets import (
+    SO_MARK,
+    UdpSocket,
+    check_port_free,
+    enable_gro,
+    grow_buffers,
+    ipv6_available,
+    open_udp,
+    open_uplink,
+    reply_from,
+)
 
 
 @pytest.fixture
@@ -127,3 +138,33 @@ def test_an_answer_leaves_from_where_it_is_told(opened: list[UdpSocket], host: s
     receiver.settimeout(5)
     assert receiver.recvfrom(10) == (b"x", (local, sender.getsockname()[1]))
     assert reply_from(sender.family, bytes(16)) == []
+
+
+@pytest.mark.parametrize("mark", [None, 7, 0xFFFFFFFF])
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mark needs root")
+def test_an_uplink_serves_one_interface(opened: list[UdpSocket], mark: int | None) -> None:
+    opened += [open_uplink("lo", mark), open_udp("::", 0)]
+    uplink, other = opened[0].sock, opened[1].sock
+    assert uplink.getsockopt(socket.SOL_SOCKET, SO_MARK, 4) == (mark or 0).to_bytes(4, sys.byteorder)
+    assert uplink.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b"\0") == b"lo"
+    other.setblocking(True)
+    other.settimeout(5)
+    for host in ("::ffff:127.0.0.1", "::1"):
+        uplink.sendto(host.encode(), (host, other.getsockname()[1]))
+        assert other.recvfrom(100)[0] == host.encode()
+
+
+@pytest.mark.parametrize("interface", ["", "nosuch0", "a-name-with-more-letters"])
+def test_an_uplink_that_is_not_there(interface: str) -> None:
+    with pytest.raises(SystemProblem, match=rf"^there is no interface '{interface}': `ip link` shows"):
+        open_uplink(interface)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes to another user: needs root")
+def test_an_uplink_with_a_mark_needs_permission() -> None:
+    os.seteuid(65534)
+    try:
+        with pytest.raises(SystemProblem, match="no permission to use the interface 'lo' alone: run as root"):
+            open_uplink("lo", 7)
+    finally:
+        os.seteuid(0)

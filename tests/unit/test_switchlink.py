@@ -45,12 +45,14 @@ def link() -> Iterator[Callable[[], SwitchLink]]:
     made: list[SwitchLink] = []
 
     def make() -> SwitchLink:
-        made.append(SwitchLink(0, Path(), lambda now: None))  # type: ignore[arg-type]
-        return made[-1]
+        one = SwitchLink(0, Path(), lambda now: None)  # type: ignore[arg-type]
+        made.append(one)
+        assert one.open(0, "")
+        return one
 
     yield make
     for one in made:
-        one.close()
+        one.close_all()
 
 
 def test_a_machine_without_ipv6_uses_the_switchs_other_address(link: Callable[[], SwitchLink], no_ipv6: None) -> None:

@@ -1,0 +1,73 @@
+"""See `paths.pxd`."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from ovng._fast.ring cimport ring, ring_peek, ring_take
+from ovng._fast.udp cimport (
+    UDP_DROP_UNREACHABLE,
+    UDP_GSO_GIVEN_UP,
+    UDP_SENT,
+    UDP_SENT_BYTES,
+    udp_flush,
+    udp_send_run,
+    udp_sender_init,
+)
+
+cdef enum:
+    REFUSALS = 16  # flushes in a row with a refused GSO send before GSO is given up on a path
+
+
+cdef int egress_init(egress* e, int any_fd, unsigned int segments_max, ring* unsent) noexcept nogil:
+    cdef int result
+    memset(e, 0, sizeof(egress))
+    result = udp_sender_init(&e.sender, any_fd, segments_max)
+    e.sender.unsent = unsent
+    return result
+
+
+cdef void egress_choose(egress* e, path* via) noexcept nogil:
+    e.via = via
+    if via != NULL:
+        e.sender.fd, e.sender.family, e.sender.segments_max = via.fd, via.family, via.segments_max
+
+
+cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil:
+    cdef uint64_t* counters = e.sender.counters
+    cdef uint64_t refused = counters[UDP_GSO_GIVEN_UP]
+    if e.sender.messages == 0:
+        return
+    udp_flush(&e.sender)
+    if counters[UDP_GSO_GIVEN_UP] == refused:
+        e.via.refusals = 0
+    elif e.via.segments_max > 1:
+        e.via.refusals += 1
+        if e.via.refusals == REFUSALS:
+            e.via.segments_max = e.sender.segments_max = 1
+    if counters[UDP_SENT] != e.counted:
+        e.via.sent.datagrams += counters[UDP_SENT] - e.counted
+        e.via.sent.bytes += counters[UDP_SENT_BYTES] - e.counted_bytes
+        e.via.sent.last_ms = now_ms
+        e.counted, e.counted_bytes = counters[UDP_SENT], counters[UDP_SENT_BYTES]
+    if counters[UDP_DROP_UNREACHABLE] != e.unreachable:
+        e.unreachable = counters[UDP_DROP_UNREACHABLE]
+        e.refused_serial, e.refused_ms = e.via.serial, now_ms
+
+
+cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexcept nogil:
+    cdef uint32_t segment
+    cdef size_t used = 0
+    cdef long length
+    if e.sender.unsent == NULL or e.via == NULL or e.refused_serial in (0, e.via.serial):
+        return 0
+    # A message may be refused again, and kept again, before all are queued: the arena's end is the end.
+    length = ring_peek(e.sender.unsent, &segment)
+    while length >= 0 and used + <size_t> length <= UNSENT_BYTES:
+        ring_take(e.sender.unsent, arena + used, <size_t> length)
+        if now_ms - e.refused_ms <= UNSENT_MS:
+            udp_send_run(&e.sender, &e.via.switch, arena + used, <uint32_t> length, segment)
+            e.sent_later += (<uint32_t> length + segment - 1) // segment
+            used += <size_t> length
+        length = ring_peek(e.sender.unsent, &segment)
+    e.refused_serial = 0
+    return used

@@ -1,0 +1,59 @@
+"""Several uplinks: both attached, the better one used, and left when it goes (SCENARIOS of the issue: S4, S5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ovng.clock import now
+from ovng.demo.net import wait_until
+from tests.netns.rig import Rig, Stream, conversation, say
+from tests.netns.uplinks import block, two_uplinks
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    with two_uplinks() as made:
+        yield made
+
+
+def source(rig: Rig) -> str:
+    """Where the Switch sends to alice."""
+    return str(rig.table()[rig.alice.id]["locators"][0]).rpartition(":")[0]
+
+
+def silences(rig: Rig, event: object, seconds: float = 2.0) -> tuple[Stream, Stream, float]:
+    """Two streams at 1000 per second across an event."""
+    with Stream(rig.alice, rig.bob, 1000) as there, Stream(rig.bob, rig.alice, 1000) as back:
+        wait_until(lambda: there.count > 300 and back.count > 300, "streams")
+        at = now().mono
+        event()  # type: ignore[operator]
+        wait_until(lambda: now().mono > at + seconds, "end")
+        for stream in (there, back):
+            stream.stop()
+    return there, back, at
+
+
+def tell(what: str, there: Stream, back: Stream, at: float) -> None:
+    say(
+        f"{what}: silence {there.longest_silence(at) * 1000:.0f} ms out, {back.longest_silence(at) * 1000:.0f} ms in;"
+        f" lost {there.lost()} and {back.lost()}, twice {there.duplicates} and {back.duplicates}"
+    )
+
+
+def test_a_removed_uplink_is_left_at_once(rig: Rig) -> None:
+    before = conversation(rig.alice.status())
+    there, back, at = silences(rig, lambda: rig.alice.host.ip("link", "set", "wifi", "down"))
+    tell("uplink removed", there, back, at)
+    assert max(there.longest_silence(at), back.longest_silence(at)) < 0.3
+    assert conversation(rig.alice.status()) == before
+
+
+def test_a_silently_dead_uplink_is_left(rig: Rig) -> None:
+    router = next(host for host in rig.net.hosts if host.name == "wifi")
+    there, back, at = silences(rig, lambda: block(router, on=True))
+    tell("uplink silently dead", there, back, at)
+    assert max(there.longest_silence(at), back.longest_silence(at)) < 0.6

@@ -1,0 +1,206 @@
+"""Several paths of a node's data path: what passed on each, changes under traffic, packets that wait for a path."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ovng.ids import Locator
+from tests.datapath_rig import BACK, OUT, Rig, open_descriptors, opened, seal, until
+from tests.unit.packets import NO_VNET, TCP, UDP, Packet, icmp_echo, slow_segments
+
+HELD_BYTES = 256 * 1024
+OTHER_OUT = icmp_echo("10.77.0.1", "10.99.0.1")
+
+
+@pytest.fixture
+def ready() -> Iterator[Rig]:
+    made = Rig()
+    made.know_peer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other() -> Iterator[socket.socket]:
+    """The socket of a second path."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.bind(("127.0.0.1", 0))
+        yield made
+
+
+def where(rig: Rig) -> Locator:
+    return Locator.of(*rig.switch.getsockname())
+
+
+# -- Figures
+
+
+def test_each_path_counts_what_passed_on_it(ready: Rig, other: socket.socket) -> None:
+    assert ready.path.path_stats(1) is None
+    assert ready.path.path_stats(0) == (0, 0, 0, 0, 0, 0)
+    ready.path.set_path(1, other, where(ready))
+    began = time.monotonic() * 1000
+    for number in (1, 2):
+        ready.send(OUT)
+        ready.left()
+        ready.switch.sendto(seal(number), other.getsockname())
+        ready.arrived()
+    sent, received = len(OUT) + 44, len(BACK) + 44
+    until(lambda: (stats := ready.path.path_stats(0)) is not None and stats.sent_datagrams == 2)
+    first, second = ready.path.path_stats(0), ready.path.path_stats(1)
+    assert first is not None and second is not None
+    assert (first[:4], second[:4]) == ((2, 2 * sent, 0, 0), (0, 0, 2, 2 * received))
+    assert began - 1 <= first.last_tx_ms <= time.monotonic() * 1000
+    assert began - 1 <= second.last_rx_ms <= time.monotonic() * 1000
+    assert (first.last_rx_ms, second.last_tx_ms) == (0, 0)
+
+
+def test_only_authentic_data_says_that_a_path_is_alive(ready: Rig) -> None:
+    ready.deliver(seal(1, key=bytes(32)))
+    ready.deliver(bytes(100))
+    until(lambda: ready.drops("aead_forged") == 1 and ready.drops("version") == 1)
+    figures = ready.path.path_stats(0)
+    assert figures is not None
+    assert (figures.received_datagrams, figures.last_rx_ms) == (2, 0)
+
+
+def test_control_is_counted_and_is_no_data(ready: Rig) -> None:
+    assert ready.path.send_control(b"hello", 0)
+    assert ready.path.path_stats(0) == (1, 5, 0, 0, 0, 0)
+
+
+def test_a_train_is_counted_by_its_datagrams(ready: Rig) -> None:
+    packet = Packet(bytes(13_000), protocol=UDP)
+    ready.device.send(packet.vnet(1300) + packet.partial())
+    for _ in range(10):
+        ready.left()
+    until(lambda: (stats := ready.path.path_stats(0)) is not None and stats.sent_datagrams == 10)
+
+
+# -- Changes
+
+
+def test_changes_under_traffic_lose_nothing(ready: Rig, other: socket.socket) -> None:
+    """The active path changes, paths are set again with their own sockets, all while packets pass both ways."""
+    ready.path.set_path(1, other, where(ready))
+    before = open_descriptors()
+    numbers = []
+    for index in range(1, 1001):
+        ready.send(OUT)
+        ready.switch.sendto(seal(index), (other if index % 3 else ready.outer).getsockname())
+        ready.path.set_active(index % 2)
+        if index % 5 == 0:
+            ready.path.set_path(index % 2, (ready.outer, other)[index % 2], where(ready))
+        if index % 7 == 0:
+            ready.path.set_path(2, other, where(ready))
+        if index % 14 == 0:
+            ready.path.clear_path(2)
+        numbers.append(opened(ready.left())[0])
+        assert ready.arrived() == NO_VNET + BACK
+    assert numbers == list(range(1, 1001))
+    ready.path.clear_path(2)
+    until(lambda: ready.path.events() is not None and open_descriptors() <= before)
+    assert not any(ready.path.stats()["drops"].values())
+
+
+# -- Packets wait for a path
+
+
+def test_without_a_path_packets_wait(ready: Rig, other: socket.socket) -> None:
+    ready.path.set_active(-1)
+    packets = [Packet(bytes([index]), protocol=UDP).build() for index in range(20)]
+    for packet in packets:
+        ready.send(packet)
+    until(lambda: ready.path.stats()["held"] == 20)
+    ready.path.set_active(1)  # there is none
+    ready.send(OUT)
+    assert ready.path.inject(BACK[:12] + OUT[12:])
+    until(lambda: ready.path.stats()["held"] == 22)
+    ready.path.set_path(1, other, where(ready))
+    received = [ready.switch.recvfrom(2000) for _ in range(22)]
+    assert {source for _, source in received} == {other.getsockname()}
+    assert [opened(datagram)[1] for datagram, _ in received] == [*packets, OUT, BACK[:12] + OUT[12:]]
+    assert ready.path.stats()["held_sent"] == 22
+    assert ready.drops("held_over") == 0
+
+
+@pytest.mark.parametrize("vnet", [True, False])
+def test_what_waited_is_forwarded_as_ever(vnet: bool) -> None:
+    """With what the kernel left to us: segments and checksums; and without a route it comes up."""
+    rig = Rig(vnet=vnet)
+    try:
+        rig.know_peer()
+        rig.path.set_active(-1)
+        packet = Packet(bytes(range(250)) * 40, protocol=TCP, flags=0x18)
+        expected = [segment.build() for segment in slow_segments(packet, 1300)]
+        if vnet:
+            rig.device.send(packet.vnet(1300) + packet.partial())
+        else:
+            for each in expected:
+                rig.device.send(each)
+        stray = Packet(b"x", protocol=UDP, destination="10.99.0.1").build()
+        rig.send(stray)
+        rig.send(Packet(b"x", protocol=UDP, destination="224.0.0.251").build())
+        until(lambda: rig.drops("local_noise") == 1)
+        rig.path.set_active(0)
+        assert [opened(rig.left())[1] for _ in expected] == expected
+        rig.expect(("no_route", stray))
+    finally:
+        rig.close()
+
+
+def test_the_newest_wait(ready: Rig) -> None:
+    ready.path.set_active(-1)
+    packets = [Packet(index.to_bytes(2, "big") + bytes(1000), protocol=UDP).build() for index in range(400)]
+    for packet in packets:
+        ready.send(packet)
+    until(lambda: ready.path.stats()["tun_reads"] == 400)
+    until(lambda: ready.path.stats()["held"] == 400)
+    over = ready.drops("held_over")
+    assert HELD_BYTES // 1100 <= 400 - over <= HELD_BYTES // 1000
+    ready.path.set_active(0)
+    assert opened(ready.left()) == (1, packets[over])
+    until(lambda: ready.path.stats()["sent_packets"] == 400 - over)  # more than the far socket's buffer takes at once
+
+
+def test_a_path_comes_and_goes_under_traffic(ready: Rig) -> None:
+    for index in range(300):
+        ready.path.set_active(-1)
+        ready.send(OUT)
+        ready.path.set_active(0)
+        assert opened(ready.left()) == (index + 1, OUT)
+
+
+# -- Sleep
+
+
+@pytest.mark.parametrize("traffic", ["sealed", "received", "keepalive"])
+def test_the_first_packet_wakes(ready: Rig, traffic: str) -> None:
+    def pass_one(number: int) -> None:
+        if traffic == "sealed":
+            ready.send(OUT)
+        else:
+            ready.deliver(seal(number, BACK if traffic == "received" else b""))
+
+    def told() -> int:
+        ready.heard += ready.path.events()
+        return ready.heard.count(("traffic",))
+
+    ready.path.wake_on_traffic()
+    ready.deliver(seal(9, key=bytes(32)))
+    ready.send(OTHER_OUT)
+    ready.expect(("no_route", OTHER_OUT))
+    until(lambda: ready.drops("aead_forged") == 1)
+    assert told() == 0
+    for number in range(1, 100):
+        pass_one(number)
+    ready.expect(("traffic",))
+    until(lambda: sum(ready.path.stats()[name] for name in ("sent_packets", "received_packets", "keepalives")) == 99)
+    assert told() == 1
+    ready.path.wake_on_traffic()
+    pass_one(100)
+    until(lambda: told() == 2)
