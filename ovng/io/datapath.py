@@ -244,13 +244,16 @@ class NodeDataPath:
         soft_blocks: int = limits.REKEY_BLOCKS,
         hard_packets: int = limits.HARD_PACKETS,
         hard_blocks: int = limits.HARD_BLOCKS,
+        first_packet: int = 1,
+        first_block: int = 1,
     ) -> None:
         """Seal what goes to `peer` with this generation from the next packet on (PROTOCOL 2 and 4).
 
         `cipher` 1 or 2, `key` 32 and `iv` 12 bytes; `key_id` is the receiver's. Raises LookupError for an unknown peer,
-        ValueError for the key that it had last: packet numbers would be used twice.
+        ValueError for the key that it had last: packet numbers would be used twice. Tests begin near the limits, at a
+        later `first_packet` and `first_block`: numbers are left out, and none is used twice by that.
         """
-        bounds = (soft_packets, soft_blocks, hard_packets, hard_blocks)
+        bounds = (soft_packets, soft_blocks, hard_packets, hard_blocks, first_packet, first_block)
         self._loops.install_send(peer, key_id, cipher, key, iv, bounds)
 
     def install_receive(self, peer: NodeID, key_id: int, cipher: int, key: bytes, iv: bytes) -> None:
