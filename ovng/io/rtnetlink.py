@@ -65,6 +65,8 @@ class RouteSocket:
         self._classes = _message_classes()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self._sequence = 0
+        self.torn = 0
+        """Dumps that are no picture of one instant."""
         try:
             self._socket.bind((0, groups))
             self._socket.settimeout(0 if groups else _TIMEOUT)
@@ -112,14 +114,24 @@ class RouteSocket:
         return answers[0]
 
     def dump(self, kind: int, message: Message, want: Callable[[Raw], bool] = lambda raw: True) -> list[Message]:
-        """All entries that `want` lets through undecoded. Raises OSError."""
+        """All entries that `want` lets through undecoded. Raises OSError.
+
+        A table that changes all the time is never told whole: then all that was seen in any of a few tries, and `torn`.
+        """
+        seen: dict[bytes, Raw] = {}
         for _ in range(_DUMP_TRIES):
+            raws: list[Raw] = []
             try:
-                raws = list(self._exchange(kind, message, F_REQUEST | F_DUMP))
-            except InterruptedError:  # the table changed meanwhile
-                continue
-            return [self.decode(raw) for raw in raws if raw.kind == kind - _GET_NEW and want(raw)]
-        raise OSError(errno.EINTR, "the kernel's tables do not stand still")
+                for raw in self._exchange(kind, message, F_REQUEST | F_DUMP):
+                    raws.append(raw)
+            except InterruptedError:
+                seen |= {raw.data[_HEADER.size :]: raw for raw in raws}
+            else:
+                break
+        else:
+            raws = list(seen.values())
+            self.torn += 1
+        return [self.decode(raw) for raw in raws if raw.kind == kind - _GET_NEW and want(raw)]
 
     def dump_routes(self, want: Callable[[Raw], bool]) -> list[Message]:
         """IPv4 and IPv6 routes that `want` lets through. Two dumps: one of all families stops after the first."""
@@ -145,6 +157,7 @@ class RouteSocket:
         message["header"]["sequence_number"], message["header"]["pid"] = sequence, 0
         message.encode()
         self._socket.sendall(message.data)
+        torn = False  # the table changed while it was told
         while True:
             data, _, status, _ = self._socket.recvmsg(_BUFFER)
             if status & socket.MSG_TRUNC:
@@ -152,27 +165,16 @@ class RouteSocket:
             for raw, got, message_flags in split(data):
                 if got != sequence:  # of a request that was given up
                     continue
-                if message_flags & _F_DUMP_INTERRUPTED:
-                    self._drain()
-                    raise InterruptedError
+                torn |= bool(message_flags & _F_DUMP_INTERRUPTED)
                 if raw.kind in (_ERROR, _DONE):
                     code = _INT.unpack_from(raw.data, _HEADER.size)[0] if len(raw.data) >= _HEADER.size + 4 else 0
                     if code < 0:
                         raise OSError(-code, os.strerror(-code))
+                    if torn:
+                        raise InterruptedError
                     return
                 if raw.kind > _OVERRUN:
                     yield raw
-
-    def _drain(self) -> None:
-        """Read what is left of an answer; what comes later is told apart by its sequence."""
-        self._socket.settimeout(0)
-        try:
-            while self._socket.recv(_BUFFER):
-                pass
-        except BlockingIOError:
-            pass
-        finally:
-            self._socket.settimeout(_TIMEOUT)
 
 
 def split(data: bytes) -> Iterator[tuple[Raw, int, int]]:

@@ -44,18 +44,22 @@ def choose_uplinks(
     """At most four, best first: not metered, then by priority, then by name.
 
     Of `settings` the first whose pattern matches an interface's name counts. Those without a priority there come in the
-    order of their route metrics. Where no interface serves but the kernel knows a way (a Switch on this machine), that
-    is the only uplink, and has no name.
+    order of their route metrics. Where no interface serves but the kernel knows a way (a Switch on this machine, an
+    interface without an address of its own), that is the only uplink, and has no name.
     """
     wanted = tuple(switch)
+    usable = {
+        index: setting
+        for index, interface in snapshot.interfaces.items()
+        if interface.usable and (setting := _setting(interface.name, settings)).use
+    }
     found: list[tuple[Uplink, UplinkSettings]] = []
-    for index, interface in snapshot.interfaces.items():
-        setting = next((entry for entry in settings if fnmatchcase(interface.name, entry.interface)), _NO_SETTING)
-        ways = {ip: way for ip in wanted if (way := snapshot.ways_by_interface.get((index, ip))) is not None}
-        if interface.usable and setting.use and ways:
-            found.append((Uplink(interface.name, index, ways), setting))
-    if not found and (any_ways := {ip: snapshot.ways[ip] for ip in wanted if ip in snapshot.ways}):
-        return (Uplink("", 0, any_ways),)
+    for index, setting in usable.items():
+        if ways := {ip: way for ip in wanted if (way := snapshot.ways_by_interface.get((index, ip))) is not None}:
+            found.append((Uplink(snapshot.interfaces[index].name, index, ways), setting))
+    if not found:
+        any_ways = {ip: way for ip in wanted if (way := snapshot.ways.get(ip)) is not None and way.interface in usable}
+        return (Uplink("", 0, any_ways),) if any_ways else ()
     found.sort(key=lambda entry: (entry[0].metric, entry[0].name))
     unranked = iter(range(DEFAULT_PRIORITY, DEFAULT_PRIORITY + len(found)))
     uplinks = [
@@ -69,6 +73,10 @@ def choose_uplinks(
         for uplink, setting in found
     ]
     return tuple(sorted(uplinks, key=lambda entry: (entry.metered, entry.priority, entry.name))[:MAX_PATHS])
+
+
+def _setting(name: str, settings: Sequence[UplinkSettings]) -> UplinkSettings:
+    return next((entry for entry in settings if fnmatchcase(name, entry.interface)), _NO_SETTING)
 
 
 _NO_SETTING = UplinkSettings("*")

@@ -96,3 +96,14 @@ def test_equal_when_nothing_changed() -> None:
 
     first, second = twice()
     assert first == second
+
+
+def test_a_way_by_no_interface_of_its_own() -> None:
+    """A Switch on this machine; but not by what is down, or not to be used."""
+    lo = Interface("lo", True, True)
+    links = LinkSnapshot({1: lo}, ways={SWITCH: Way(1, SWITCH)})
+    (uplink,) = choose_uplinks(links, [SWITCH])
+    assert (uplink.name, uplink.index, dict(uplink.ways)) == ("", 0, links.ways)
+    assert choose_uplinks(links, [SWITCH], [UplinkSettings("l*", use=False)]) == ()
+    assert choose_uplinks(LinkSnapshot({1: Interface("lo", True, False)}, ways=links.ways), [SWITCH]) == ()
+    assert choose_uplinks(LinkSnapshot({}, ways=links.ways), [SWITCH]) == ()

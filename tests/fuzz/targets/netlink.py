@@ -111,25 +111,42 @@ def datagram(choices: Choices, sequence: int) -> bytes:
 
 
 class _Watcher(Watcher):
-    """A watcher whose sockets lead to the program."""
+    """A watcher whose sockets lead to the program; `notify` is the kernel's end of one."""
 
     def __init__(self, choices: Choices) -> None:
         super().__init__("ovng0")
-        for route_socket in (self._notices, self._requests):
-            route_socket._socket.close()
-            route_socket._socket = cast(socket.socket, _Kernel(choices))
+        self._notices.close()
+        self._requests.close()
+        self._requests._socket = cast(socket.socket, _Kernel(choices))
+        self._notices._socket, self.notify = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notices._socket.setblocking(False)
+        self._heard.register(self._notices)
+
+    def close(self) -> None:
+        super().close()
+        self.notify.close()
 
 
 def fuzz_one(data: bytes) -> None:
     """See `targets`."""
     logging.getLogger(netlink.__name__).setLevel(logging.CRITICAL)
-    choices, now, last = Choices(data), START, LinkSnapshot()
+    choices = Choices(data)
     watcher = _Watcher(choices)
+    try:
+        _watch(watcher, choices)
+    finally:
+        watcher.close()
+
+
+def _watch(watcher: _Watcher, choices: Choices) -> None:
+    now, last = START, LinkSnapshot()
     watcher.set_destinations(DESTINATIONS)
     while choices:
-        for raw, _, _ in split(datagram(choices, 0)):
+        told = datagram(choices, 0)
+        for raw, _, _ in split(told):
             _read(watcher._notices, raw)
-            watcher._take_hint(raw)
+        watcher.notify.send(told)
+        watcher.receive(now)
         now = after(now, 2.0)
         failed = watcher.counters["failed"]
         snapshot = watcher.take(now)
