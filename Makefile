@@ -16,7 +16,7 @@ PYTEST := -m pytest -q
 # What the debug and sanitizer builds are for: tests that reach compiled code.
 FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch|tests\.(switch_fixture|datapath_rig|netns\.pair)' tests/unit tests/fuzz tests/netns --include='test_*.py')
 
-.PHONY: all build demo test test-long test-debug test-sanitize lint bench soak fuzz clean help
+.PHONY: all build demo test test-long test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak fuzz clean help
 .DEFAULT_GOAL := build
 
 all build: $(VENV)/.built ## Build; the command is then .venv/bin/ovng
@@ -61,6 +61,14 @@ bench: $(VENV)/.dev ## ovng beside others, the Switch alone, the parts; verdicts
 	@$(KEEP) $(PY) -m benchmarks $(BENCH)
 	@$(KEEP) $(PY) -m benchmarks.switch
 	@$(PY) -m benchmarks.conclude
+
+bench-mobility: $(VENV)/.dev ## What moves, gaps and restarts cost, ovng beside others; verdicts and a picture (15 minutes)
+	@tools/need bench
+	@$(KEEP) $(PY) -m benchmarks.mobility $(MOBILITY)
+
+bench-mobility-long: $(VENV)/.dev ## As bench-mobility, 30 runs of each scenario, gaps of a minute and of ten (2 hours)
+	@tools/need bench
+	@$(KEEP) $(PY) -m benchmarks.mobility --runs 30 --long $(MOBILITY)
 
 soak: $(VENV)/.dev ## Ten minutes at full rate both ways with a rekey every 30 s (SOAK="--minutes 60": longer)
 	@tools/need bench

@@ -35,6 +35,9 @@ class Star:
     a: Host
     hub: Host
     b: Host
+    hub_from_a: str = HUB_FROM_A
+    """Where `a` reaches the hub."""
+    hub_from_b: str = HUB_FROM_B
 
     def veth_offloads(self) -> dict[str, bool]:
         """What the device of `a` has on; all four are alike."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +36,8 @@ class Tunnel:
     """What a reader must know to judge the figures: version, cipher, libcrypto, offloads, settings."""
     first_ping: float | None = None
     """Seconds from the start of both ends, the hub serving, to the first answer."""
+    restart_hub: Callable[[], Process] | None = None
+    """Start the hub's process again, as it was started first; returns before it serves."""
 
 
 class System(Protocol):

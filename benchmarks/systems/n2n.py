@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.latency import FirstAnswer
-from benchmarks.star import HUB_FROM_A, HUB_FROM_B, Star
+from benchmarks.star import Star
 from benchmarks.systems.base import Tunnel, program, version, wait_for_port
 from ovng.demo.net import Process
 
@@ -38,7 +38,7 @@ class N2n:
         edge = program("edge", VARIABLE) or "edge"
         processes = {"hub": star.hub.start("supernode", _supernode(edge) or "supernode", "-f", "-p", str(PORT))}
         wait_for_port(star.hub, PORT)
-        ends = {"a": (star.a, HUB_FROM_A), "b": (star.b, HUB_FROM_B)}
+        ends = {"a": (star.a, star.hub_from_a), "b": (star.b, star.hub_from_b)}
 
         def start(name: str) -> Process:
             host, hub = ends[name]

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.latency import FirstAnswer
-from benchmarks.star import HUB_FROM_A, HUB_FROM_B, Star
+from benchmarks.star import Star
 from benchmarks.systems.base import Tunnel, program, version, wait_for_port
 from ovng.demo.net import Process, run
 
@@ -36,7 +36,7 @@ class Nebula:
     def start(self, star: Star) -> Tunnel:
         """A CA, three certificates, three configuration files, three processes."""
         command = program("nebula", VARIABLE) or "nebula"
-        hosts = {"hub": (star.hub, ""), "a": (star.a, HUB_FROM_A), "b": (star.b, HUB_FROM_B)}
+        hosts = {"hub": (star.hub, ""), "a": (star.a, star.hub_from_a), "b": (star.b, star.hub_from_b)}
         folder = star.net.directory / "nebula"
         folder.mkdir()
         _certificates(folder)
@@ -58,7 +58,7 @@ class Nebula:
             "offloads": "its own choice",
             "settings": f"through the hub's relay, MTU {MTU}",
         }
-        return Tunnel(ADDRESS["a"], ADDRESS["b"], processes, notes, first_ping)
+        return Tunnel(ADDRESS["a"], ADDRESS["b"], processes, notes, first_ping, lambda: start("hub"))
 
 
 def _cert() -> str | None:

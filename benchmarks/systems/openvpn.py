@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from benchmarks.latency import FirstAnswer
-from benchmarks.star import HUB_FROM_A, HUB_FROM_B, Star
+from benchmarks.star import Star
 from benchmarks.systems.base import Tunnel, program, version, wait_for_port
 from ovng.demo.net import Process
 
@@ -34,6 +34,8 @@ sndbuf 0
 rcvbuf 0
 txqueuelen 1000
 fast-io
+float
+persist-tun
 verb 1
 """
 _SERVER = """
@@ -42,6 +44,7 @@ topology subnet
 server {network} {netmask}
 client-config-dir {folder}
 client-to-client
+keepalive 10 60
 dh none
 remote-cert-tls client
 """
@@ -77,7 +80,7 @@ class OpenVpn:
             (folder / name).write_text(f"ifconfig-push {address} {INNER.netmask}\n")
         server = _SERVER.format(port=PORT, network=INNER.network_address, netmask=INNER.netmask, folder=folder)
         parts = {"hub": (star.hub, server)}
-        for name, host, hub in (("a", star.a, HUB_FROM_A), ("b", star.b, HUB_FROM_B)):
+        for name, host, hub in (("a", star.a, star.hub_from_a), ("b", star.b, star.hub_from_b)):
             parts[name] = (host, _CLIENT.format(hub=hub, port=PORT))
         for name, (_, own) in parts.items():
             credentials = f"ca {folder}/ca.crt\ncert {folder}/{name}.crt\nkey {folder}/{name}.key\n"
@@ -98,7 +101,7 @@ class OpenVpn:
             "offloads": "none (it has none in user space)",
             "settings": "udp, tun, client-to-client, fast-io, socket buffers as the system has them, no compression",
         }
-        return Tunnel(ADDRESS["a"], ADDRESS["b"], processes, notes, first_ping)
+        return Tunnel(ADDRESS["a"], ADDRESS["b"], processes, notes, first_ping, lambda: start("hub"))
 
 
 def _write_certificates(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.latency import FirstAnswer
-from benchmarks.star import HUB_FROM_A, Star
+from benchmarks.star import Star
 from benchmarks.systems.base import ALT, LIBCRYPTO, Tunnel, other_libcrypto
 from ovng import __version__
 from ovng.demo.deployment import Network
@@ -27,7 +27,7 @@ class Ovng:
     def start(self, star: Star) -> Tunnel:
         """A CA, three profiles, three processes."""
         settings = f"libcrypto: {other_libcrypto()}" if self._other else ""
-        network = Network(star.net, "bench", prefixes=["10.77.0.0/16"], switch=[f"{HUB_FROM_A}:{PORT}"])
+        network = Network(star.net, "bench", prefixes=["10.77.0.0/16"], switch=[f"{star.hub_from_a}:{PORT}"])
         hub = network.switch(star.hub, settings)
         a, b = network.node(star.a, "a", settings=settings), network.node(star.b, "b", settings=settings)
         processes = {"hub": hub.start()}

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from benchmarks.latency import FirstAnswer
-from benchmarks.star import HUB_FROM_A, HUB_FROM_B, Star
+from benchmarks.star import Star
 from benchmarks.systems.base import Tunnel, program, version
 from ovng.demo.net import Process, wait_until
 from ovng.errors import SystemProblem
@@ -46,12 +46,14 @@ class WireGuardGo:
         everything = [NETWORK]
         peers = {
             "hub": [_peer(keys[name], [f"{ADDRESS[name]}/32"]) for name in ("a", "b")],
-            "a": [_peer(keys["hub"], everything, HUB_FROM_A)],
-            "b": [_peer(keys["hub"], everything, HUB_FROM_B)],
+            "a": [_peer(keys["hub"], everything, star.hub_from_a)],
+            "b": [_peer(keys["hub"], everything, star.hub_from_b)],
         }
 
         def start(name: str) -> Process:
             host = hosts[name]
+            (_SOCKETS / f"{devices[name]}.sock").unlink(missing_ok=True)  # of one that was killed; its device lingers
+            wait_until(lambda: devices[name] not in host.devices(), f"end of {devices[name]}")
             process = host.start("wireguard", command, "-f", devices[name])
             _configure(process, devices[name], [_private(keys[name]), f"listen_port={PORT}", *peers[name]])
             host.ip("link", "set", devices[name], "mtu", str(MTU), "up")
@@ -67,7 +69,7 @@ class WireGuardGo:
             "cipher": "ChaCha20-Poly1305",
             "offloads": "its own choice (TUN and UDP offloads since version 0.0.20230223)",
         }
-        return Tunnel(ADDRESS["a"], ADDRESS["b"], processes, notes, first_ping)
+        return Tunnel(ADDRESS["a"], ADDRESS["b"], processes, notes, first_ping, lambda: start("hub"))
 
 
 def _configure(process: Process, device: str, lines: list[str]) -> None:

@@ -273,8 +273,6 @@ cdef class Reports:
         cdef uint8_t* record = more.record
         cdef uint8_t* path = record + RECORD_PATHS + 8 * update.path
         cdef const uint8_t* own
-        cdef uint8_t up[HMAC_SIZE]
-        cdef uint8_t down[HMAC_SIZE]
         cdef double ends = load_be32(record + RECORD_ENDS)
         if more.record_length != RECORD_SIZE or self._boot >= ends or load_be16(record + RECORD_GRANT) != update.grant:
             return False
@@ -296,9 +294,7 @@ cdef class Reports:
             or memcmp(own, source, TABLE_LOCATOR) != 0
         ):
             return False
-        if not (self._expand(record + RECORD_MASTER, up, down)):
-            return False
-        if not self._verify(update, up):
+        if not self._verify(update, record + RECORD_MASTER):
             self._count("report_tag")
             return True
         store_be32(path, update.number)
@@ -307,7 +303,7 @@ cdef class Reports:
         if update.kind != REPORT_REFRESH:
             self._confirm(update, node, more)
         credit_set(&node.credit_in, GRACE_CREDIT)
-        return self._ack(update, source, down, at, answers)
+        return self._ack(update, source, record + RECORD_MASTER, at, answers)
 
     cdef void _confirm(self, const report_update* update, table_node* node, table_more* more) noexcept:
         """A MOVE to where the path is already: `Moves.confirm` without a move under way."""
@@ -360,22 +356,25 @@ cdef class Reports:
         self, const report_update* update, const report_ticket* ticket, const uint8_t* source, Py_ssize_t at,
         list answers,
     ) except -1:
-        cdef uint8_t record[RECORD_SIZE]
         cdef uint8_t locators[TABLE_SLOTS * TABLE_LOCATOR]
         cdef uint8_t serial[HMAC_SIZE]
-        cdef uint8_t up[HMAC_SIZE]
-        cdef uint8_t down[HMAC_SIZE]
+        cdef table_more* more
+        cdef uint8_t* record
         cdef table_node* node
         cdef double left = <double> ticket.expires - self._wall
         if ticket.node != update.src or ticket.grant != update.grant or left <= 0:
             return False
-        if not self._expand(ticket.master, up, down) or not self._verify(update, up):
+        if not self._verify(update, ticket.master):
             return False
         if not sha256(&self._hmac, ticket.serial, ticket.serial_length, serial) or self._is_revoked(serial):
             return False
         if self._table.count == self._table.table.capacity:
             return False
         self._learn(update.src, ticket.grant, _prefixes(ticket))
+        node = self._table._insert(update.src)
+        more = &self._table.table.more[node - self._table.table.nodes]
+        more.record_length = RECORD_SIZE
+        record = more.record
         memset(record, 0, RECORD_SIZE)
         memcpy(record + RECORD_MASTER, ticket.master, HMAC_KEY)
         memcpy(record + RECORD_INSTANCE, ticket.instance, 8)
@@ -388,9 +387,6 @@ cdef class Reports:
         record[RECORD_PRIORITIES + update.path] = update.priority
         memset(locators, 0, sizeof(locators))
         memcpy(locators + TABLE_LOCATOR * update.path, source, TABLE_LOCATOR)
-        node = self._table._insert(update.src)
-        memcpy(self._table.table.more[node - self._table.table.nodes].record, record, RECORD_SIZE)
-        self._table.table.more[node - self._table.table.nodes].record_length = RECORD_SIZE
         self._table._publish(
             node,
             update.src,
@@ -402,7 +398,7 @@ cdef class Reports:
         credit_set(&node.credit_in, GRACE_CREDIT)
         credit_set(&node.credit_out, 0)
         self._count("tickets_taken")
-        return self._ack(update, source, down, at, answers)
+        return self._ack(update, source, ticket.master, at, answers)
 
     # -- Parts of them
 
@@ -416,15 +412,23 @@ cdef class Reports:
     cdef uint32_t _lease(self, const report_update* update) noexcept:
         return <uint32_t> self._boot + LEASE_KEEPALIVES * update.keepalive + 1
 
-    cdef bint _expand(self, const uint8_t* master, uint8_t* up, uint8_t* down) noexcept:
-        return hkdf_expand(&self._hmac, master, b"up", up) and hkdf_expand(&self._hmac, master, b"down", down)
+    cdef int _tag(
+        self, const uint8_t* master, const char* label, const uint8_t* data, size_t length, uint8_t* tag
+    ) except -1:
+        """All 32 bytes, under the key that `master` has for this direction."""
+        cdef uint8_t key[HMAC_SIZE]
+        cdef bint done = hkdf_expand(&self._hmac, master, label, key)
+        done = done and hmac_sha256(&self._hmac, key, data, length, tag)
+        self._hmac.api.cleanse(key, HMAC_SIZE)
+        if not done:
+            raise RuntimeError("libcrypto refused to hash")
+        return 0
 
-    cdef bint _verify(self, const report_update* update, const uint8_t* up) noexcept:
+    cdef bint _verify(self, const report_update* update, const uint8_t* master) except -1:
         cdef uint8_t tag[HMAC_SIZE]
         cdef size_t length = update.length - REPORT_TAG
-        return hmac_sha256(&self._hmac, up, update.data, length, tag) and hmac_equal(
-            tag, update.data + length, REPORT_TAG
-        )
+        self._tag(master, b"up", update.data, length, tag)
+        return hmac_equal(tag, update.data + length, REPORT_TAG)
 
     cdef bint _cookie(
         self, bytes secret, const report_update* update, const uint8_t* source, uint8_t* cookie
@@ -466,7 +470,7 @@ cdef class Reports:
         return True
 
     cdef bint _ack(
-        self, const report_update* update, const uint8_t* source, const uint8_t* down, Py_ssize_t at, list answers
+        self, const report_update* update, const uint8_t* source, const uint8_t* master, Py_ssize_t at, list answers
     ) except -1:
         """Observed 18, lifetime 2, CRL number 8, proof 8 (none: the locator is confirmed), tag."""
         cdef uint8_t tag[HMAC_SIZE]
@@ -477,8 +481,7 @@ cdef class Reports:
         store_be16(out + 58, <uint16_t> (LEASE_KEEPALIVES * update.keepalive))
         store_be64(out + 60, self._crl_number)
         store_be64(out + 68, 0)
-        if not hmac_sha256(&self._hmac, down, out, REPORT_ACK_SIZE - REPORT_TAG, tag):
-            raise RuntimeError("libcrypto refused to hash")
+        self._tag(master, b"down", out, REPORT_ACK_SIZE - REPORT_TAG, tag)
         memcpy(out + REPORT_ACK_SIZE - REPORT_TAG, tag, REPORT_TAG)
         answers.append((at, answer))
         return True

@@ -19,7 +19,7 @@ _MARK = re.compile(r"(?:0|[1-9][0-9]{0,9}|0[xX][0-9a-fA-F]{1,8})\Z")
 _DSCP_CLASS, _DSCP_ASSURED = re.compile(r"cs([0-7])\Z"), re.compile(r"af([1-4])([1-3])\Z")
 _DSCP_NAMES = {"ef": 46, "va": 44}
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
-_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\s+([A-Za-z0-9+/=\s]+)-----END \1-----\s*\Z")
+_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\s([A-Za-z0-9+/=\s]+)-----END \1-----\s*\Z")
 
 
 class Endpoint(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -130,3 +131,13 @@ class Network:
 
     def _ovng(self, directory: Path, *arguments: str) -> str:
         return run("env", "-C", str(directory), f"PYTHONPATH={SOURCE}", *COMMAND, *arguments)
+
+
+def configure(profile: Path, **settings: str) -> None:
+    """Set keys of a profile, each on a line of its own."""
+    text = profile.read_text()
+    for key, value in settings.items():
+        text, found = re.subn(rf"(?m)^(# )?{key}:.*$", f"{key}: {value}", text, count=1)
+        if not found:
+            text += f"\n{key}: {value}\n"
+    profile.write_text(text)

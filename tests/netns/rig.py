@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -26,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from ovng.clock import now
-from ovng.demo.deployment import Member, Network, Status
-from ovng.demo.net import Host, Net, Process, wait_until
+from ovng.demo.deployment import Member, Network, Status, configure
+from ovng.demo.net import Batch, Host, Net, Process, wait_until
 from ovng.errors import SystemProblem
 from ovng.ids import Locator
 
@@ -120,21 +119,6 @@ class Rig:
         wait_until(there, f"{node.name} at {address} in the Switch's table", seconds)
 
 
-class Batch:
-    """Commands of `ip` for one host, given to a process that already waits for them."""
-
-    def __init__(self, host: Host, lines: list[str]) -> None:
-        self._text = "\n".join(lines) + "\n"
-        self._process = subprocess.Popen(
-            ["ip", "-n", host.namespace, "-batch", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def __call__(self) -> None:
-        _, errors = self._process.communicate(self._text, timeout=10)
-        if self._process.returncode:
-            raise SystemProblem(f"ip: {errors.strip()}")
-
-
 def of_family(addresses: list[str], family: int) -> list[str]:
     """Those of IPv4 or of IPv6."""
     return [address for address in addresses if (":" in address) == (family == 6)]
@@ -153,16 +137,6 @@ def gateway(address: str) -> str:
 def host_of(locator: str) -> str:
     """The address in HOST:PORT."""
     return locator.rpartition(":")[0].strip("[]")
-
-
-def configure(profile: Path, **settings: str) -> None:
-    """Set keys of a profile, each on a line of its own."""
-    text = profile.read_text()
-    for key, value in settings.items():
-        text, found = re.subn(rf"(?m)^(# )?{key}:.*$", f"{key}: {value}", text, count=1)
-        if not found:
-            text += f"\n{key}: {value}\n"
-    profile.write_text(text)
 
 
 @contextmanager

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from ovng.demo.capture import Capture
-from ovng.demo.deployment import SOURCE, Member
+from ovng.demo.deployment import SOURCE, Member, configure
 from ovng.demo.net import Host, Process, wait_until
 from ovng.ids import UNKNOWN_LOCATOR, Locator, NodeID
 from ovng.limits import HEADER_SIZE, MAX_DATAGRAM
 from ovng.wire.control import Cookie, Hello, Stream, StreamPart
 from ovng.wire.header import Header, PacketType
 from ovng.wire.report import Ack, Common, ReportKind, Update
-from tests.netns.rig import PORT, Rig, configure, conversation, deployed, deployed_among_strangers, ping
+from tests.netns.rig import PORT, Rig, conversation, deployed, deployed_among_strangers, ping
 from tests.netns.stranger import Flood, Forger
 from tests.netns.wallclock import shifted
 

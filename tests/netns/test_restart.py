@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from ovng.clock import now
-from ovng.demo.deployment import Member
+from ovng.demo.deployment import Member, configure
 from ovng.demo.net import Host, wait_until
 from ovng.errors import SystemProblem
-from tests.netns.rig import Rig, Stream, configure, conversation, deployed, ping, say
+from tests.netns.rig import Rig, Stream, conversation, deployed, ping, say
 
 pytestmark = pytest.mark.root
 

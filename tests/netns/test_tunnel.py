@@ -15,9 +15,10 @@ from socketserver import TCPServer
 import pytest
 
 from ovng.clock import now
+from ovng.demo.deployment import configure
 from ovng.demo.net import Host, wait_until
 from ovng.errors import SystemProblem
-from tests.netns.rig import BOX, BOX6, Iperf, Rig, configure, deployed, ping, say
+from tests.netns.rig import BOX, BOX6, Iperf, Rig, deployed, ping, say
 
 pytestmark = pytest.mark.root
 

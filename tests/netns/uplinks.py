@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ovng.demo.deployment import configure
 from ovng.demo.net import Host, Net, wait_until
-from tests.netns.rig import SWITCH, Rig, configure, deployed
+from tests.netns.rig import SWITCH, Rig, deployed
 
 UPLINKS = {"wifi": ("10.1.0", "198.18.1", 100), "lte": ("10.2.0", "198.18.2", 200)}
 
