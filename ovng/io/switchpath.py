@@ -19,6 +19,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeAlias
 
+from ovng import limits
 from ovng._fast import switch
 from ovng._fast.reports import Reports
 from ovng._fast.table import Table
@@ -105,6 +106,7 @@ class SwitchDataPath:
                     batch=batch,
                     segments_max=self.gso_segments,
                     ring_bytes=ring_bytes,
+                    tail_bytes=1 << (limits.TAIL_TOTAL // len(self._sockets)).bit_length() - 1,
                 )
                 self._workers.append(worker)
         except BaseException:
@@ -188,6 +190,11 @@ class SwitchDataPath:
                 worker, index, local = origin
                 self._senders[worker][index].queue_one(packed, datagram, local)
         self._flush()
+
+    def replay(self, node: NodeID, *, fresh: bool) -> None:
+        """Send again what was sent to a node last, to where it is now. `fresh`: also what was sent again already."""
+        for worker in self._workers:
+            worker.replay(node, fresh)
 
     def stats(self) -> dict[str, int]:
         """Counters by name, summed over the workers; `drop_…` are datagrams, each under its own reason."""

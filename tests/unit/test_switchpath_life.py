@@ -146,4 +146,15 @@ def test_a_worker_refuses_what_cannot_work(
     fds: list[int], exits: tuple[int, int], key: bytes, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        Worker(Table(1, TABLE_KEY), SWITCH, fds, *exits, -1, key, batch=16, segments_max=64, ring_bytes=4096)
+        Worker(
+            Table(1, TABLE_KEY),
+            SWITCH,
+            fds,
+            *exits,
+            -1,
+            key,
+            batch=16,
+            segments_max=64,
+            ring_bytes=4096,
+            tail_bytes=4096,
+        )
