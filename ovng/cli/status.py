@@ -65,6 +65,7 @@ def _of_node(status: dict[str, Any]) -> Iterator[str]:
     switch = status.get("switch") or {}
     state = "attached" if switch.get("attached") else "NOT ATTACHED"
     yield f"switch {switch.get('id') or '-'}  {switch.get('locator') or '-'}  rtt {_ms(switch.get('rtt_ms'))}  {state}"
+    yield from _paths(status.get("paths") or [])
     locators = status.get("locators") or []
     if locators:
         yield ""
@@ -110,6 +111,27 @@ def _of_node(status: dict[str, Any]) -> Iterator[str]:
                 for entry in refused
             ],
         )
+
+
+def _paths(paths: list[dict[str, Any]]) -> Iterator[str]:
+    if not paths:
+        return
+    yield ""
+    yield from columns(
+        ("PATH", "UPLINK", "STATE", "RTT", "SEEN AS", "SENT", "RECEIVED"),
+        [
+            (
+                f"{entry.get('path', '-')}{'*' if entry.get('active') else ''}",
+                f"{entry.get('uplink') or 'any'}{' (metered)' if entry.get('metered') else ''}",
+                str(entry.get("state", "-")),
+                _ms(entry.get("rtt_ms")),
+                str(entry.get("observed") or "-"),
+                bytes_text(entry.get("tx_bytes")),
+                bytes_text(entry.get("rx_bytes")),
+            )
+            for entry in paths
+        ],
+    )
 
 
 def _of_switch(status: dict[str, Any]) -> Iterator[str]:

@@ -256,6 +256,10 @@ class AttachmentClient:
         if path is not None:
             path.prober.heard(mono)
 
+    def idle(self, now: Now) -> bool:
+        """Nothing passes: whoever counts packets need not tell until something does."""
+        return not self._silence.traffic(now.mono)
+
     def sent_traffic(self, mono: float) -> None:
         """When traffic was last sent, in monotonic seconds."""
         if mono > self._reporter.last_sent + _OWN_REPORT:

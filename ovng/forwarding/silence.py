@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from ovng.limits import SILENCE_REFRESH, SILENCE_REFRESH_MAX, TRAFFIC_RECENT
 
-_POLL = 1.0  # how late the beginning of traffic may be noticed
 _SAME = 0.05  # an answer and what counts packets see the same datagram at almost the same time
 _NEVER = float("-inf")
 
@@ -55,9 +54,9 @@ class Silence:
         """True if a probe is due."""
         return self.traffic(now) and now >= self._deadline(round_trip)
 
-    def deadline(self, now: float, round_trip: float | None) -> float:
-        """When to look again."""
-        return max(now, self._deadline(round_trip)) if self.traffic(now) else now + _POLL
+    def deadline(self, now: float, round_trip: float | None) -> float | None:
+        """When to look again; without traffic not until there is some."""
+        return max(now, self._deadline(round_trip)) if self.traffic(now) else None
 
     def _deadline(self, round_trip: float | None) -> float:
         return max(self._heard, self._since, self._probed) + self._patience(1.5 * (round_trip or 0.0))

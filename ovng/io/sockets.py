@@ -46,19 +46,9 @@ def ipv6_available() -> bool:
     return True
 
 
-def open_udp(
-    host: str,
-    port: int,
-    *,
-    reuse_port: bool = False,
-    v6_only: bool = False,
-    gro: bool = True,
-    device: str = "",
-    mark: int = 0,
-) -> UdpSocket:
+def open_udp(host: str, port: int, *, reuse_port: bool = False, v6_only: bool = False, gro: bool = True) -> UdpSocket:
     """A UDP socket bound to a numeric `host` ("::" = every address, IPv4 too unless `v6_only`) and `port` (0 = any).
 
-    `device`: datagrams leave and come in by this interface only; `mark`: the firewall mark of what is sent (0 = none).
     Where the kernel has no IPv6, "::" means every IPv4 address. Raises SystemProblem with what to do.
     """
     try:
@@ -78,7 +68,6 @@ def open_udp(
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        _bind_device(sock, device, mark)
         grow_buffers(sock)
         if address.is_unspecified:
             _tell_local_address(sock)
@@ -95,19 +84,19 @@ def open_udp(
         raise
 
 
-def open_uplink(interface: str, mark: int | None = None) -> UdpSocket:
-    """A UDP socket that sends and hears on one interface only, on a port of the kernel's choice, for IPv4 and IPv6.
+def open_uplink(interface: str, port: int = 0, mark: int = 0) -> UdpSocket:
+    """A UDP socket that sends and hears on one interface only, for IPv4 and IPv6; `port` 0 = the kernel chooses.
 
-    The kernel chooses the source among that interface's addresses. `mark` (32 bits) is what rules for routes and
-    firewalls see on each packet. Raises SystemProblem with what to do.
+    The kernel chooses the source among that interface's addresses. `mark` (32 bits, 0 = none) is what rules for routes
+    and firewalls see on each packet. Raises SystemProblem with what to do.
     """
     name = interface.encode()
-    udp = open_udp("::", 0)
+    udp = open_udp("::", port)
     try:
         if not 0 < len(name) < IFNAMSIZ:  # the kernel would take "" as every one, and cut a longer one
             raise OSError(errno.ENODEV, "")
         udp.sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-        if mark is not None:
+        if mark:
             udp.sock.setsockopt(socket.SOL_SOCKET, SO_MARK, mark.to_bytes(4, sys.byteorder))
     except OSError as error:
         udp.sock.close()
@@ -176,20 +165,6 @@ def _tell_local_address(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-
-
-def _bind_device(sock: socket.socket, device: str, mark: int) -> None:
-    try:
-        if device:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-    except OSError as error:
-        advice = "it is gone" if error.errno == errno.ENODEV else "run as root or give CAP_NET_RAW"
-        raise SystemProblem(f"no socket for interface {device} ({error.strerror}): {advice}") from None
-    try:
-        if mark:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
-    except OSError as error:
-        raise SystemProblem(f"no firewall mark {mark} ({error.strerror}): give CAP_NET_ADMIN") from None
 
 
 def _bind(sock: socket.socket, host: str, port: int) -> None:

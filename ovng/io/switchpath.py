@@ -80,8 +80,9 @@ class SwitchDataPath:
         self.gso_segments = gso_limit() if gso else 1
         """Datagrams per segmented send; 1 = this kernel has no UDP GSO, or it is off."""
         self._sockets = _open_all(listen, workers, gro)
-        for udp in (udp for row in self._sockets for udp in row if short_queue):
-            stamp(udp.sock.fileno())
+        stamped = [stamp(udp.sock.fileno()) for row in self._sockets for udp in row if short_queue]
+        self.timestamps = short_queue and all(stamped)
+        """Whether the kernel says when datagrams came; without, nothing is dropped for having waited."""
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._workers: list[switch.Worker] = []
         self._reports = Reports(table)

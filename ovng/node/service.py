@@ -173,6 +173,8 @@ class NodeService:
         match event:
             case ("control", slot, source, datagram):
                 self._on_datagram(datagram, slot, source, now)
+            case ("traffic",):
+                self._on_timer(now)
             case ("no_route", packet):
                 self.overlay.on_no_route(packet, now)
             case ("no_key", peer, packet):
@@ -246,6 +248,9 @@ class NodeService:
                     self.switch.activate(slot)
                     self.client.activate(slot, now, lost=lost)
                     self.sessions.retry_now(now)
+                case roamer.Wait():
+                    log.info("no way to the Switch: packets wait")
+                    self.switch.activate(-1)
                 case roamer.Close(slot):
                     self.switch.close(slot)
                     self.client.remove_path(slot)
@@ -265,9 +270,14 @@ class NodeService:
         self.roamer.handle_timer(now.mono)
         self._follow_roamer(now)
         self.sessions.handle_timer(now)
-        self.client.heard_from_switch(self.path.last_rx / 1000)
+        for slot in self.roamer.paths:
+            figures = self.path.path_stats(slot)
+            if figures is not None:
+                self.client.heard_from_switch(figures.last_rx_ms / 1000, slot)
         self.client.sent_traffic(self.path.last_tx / 1000)
         self.client.handle_timer(now)
+        if self.client.idle(now):
+            self.path.wake_on_traffic()
 
     def _deadline(self, now: Now) -> float | None:
         wanted = (

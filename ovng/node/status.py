@@ -48,6 +48,7 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
             ]
             + [{"prefix": str(prefix), "via": "", "reason": why} for prefix, why in service.route_errors.items()],
         },
+        "paths": [_path(service, slot) for slot in sorted(service.roamer.paths)],
         "locators": [
             {"locator": str(stay.observed), "since": round(stay.since, 3), "gap_ms": stay.gap_ms}
             for stay in service.client.history.stays()
@@ -81,6 +82,27 @@ def _switch(service: NodeService) -> dict[str, Any]:
         "group": service.attach_group,
         "attach_ms": _ms(service.attach_seconds),
         "tls_count": service.attach_count,
+    }
+
+
+def _path(service: NodeService, slot: int) -> dict[str, Any]:
+    held, known = service.roamer.paths[slot], service.client.path(slot)
+    figures, address = service.path.path_stats(slot), service.switch.address(slot)
+    return {
+        "path": slot,
+        "uplink": held.uplink.name,
+        "state": held.path.state.value,
+        "active": slot == service.roamer.active,
+        "priority": held.uplink.priority,
+        "metered": held.uplink.metered,
+        "switch": str(address) if address else None,
+        "observed": str(known.observed) if known and known.observed else None,
+        "rtt_ms": _ms(known.rtt.srtt) if known else None,
+        "probes_lost": known.prober.lost if known else 0,
+        "tx_datagrams": figures.sent_datagrams if figures else 0,
+        "tx_bytes": figures.sent_bytes if figures else 0,
+        "rx_datagrams": figures.received_datagrams if figures else 0,
+        "rx_bytes": figures.received_bytes if figures else 0,
     }
 
 

@@ -20,7 +20,7 @@ from ovng.io.datapath import NodeDataPath
 from ovng.io.driver import Driver
 from ovng.io.logs import escape
 from ovng.io.resolve import Resolver
-from ovng.io.sockets import UdpSocket, open_udp, send_to
+from ovng.io.sockets import UdpSocket, open_udp, open_uplink, send_to
 from ovng.node.uplink import SwitchAddresses
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class SwitchLink:
             for other in [other for other, path in self._paths.items() if not (path.name and name)]:
                 self.close(other)
         try:
-            udp = open_udp("::", self._port, device=name, mark=self._mark)
+            udp = open_uplink(name, self._port, self._mark) if name else open_udp("::", self._port)
         except SystemProblem as error:
             log.warning("uplink %s cannot be used: %s", name, error)
             return False
@@ -83,7 +83,7 @@ class SwitchLink:
             path.udp.sock.close()
 
     def activate(self, slot: int) -> None:
-        """Data goes by this path."""
+        """Data goes by this path; by none (−1), it waits."""
         self._active = slot
         self._path.set_active(slot)
 

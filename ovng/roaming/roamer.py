@@ -53,7 +53,12 @@ class Activate:
     cause: str
 
 
-Action = Open | Close | Changed | Activate
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """There is no way out: what applications send waits."""
+
+
+Action = Open | Close | Changed | Activate | Wait
 
 
 @dataclass(slots=True)
@@ -104,14 +109,6 @@ class Roamer:
         if held is not None and held.path.on(event, now):
             self._choose(event.value, now)
 
-    def prefer(self, name: str, now: float) -> bool:
-        """Somebody asks for this uplink now: it becomes active. False if it is no path, or is dead."""
-        for slot, held in self.paths.items():
-            if held.uplink.name == name and held.path.state != State.DEAD:
-                self._activate(slot, now, lost=False, cause="asked for")
-                return True
-        return False
-
     def handle_timer(self, now: float) -> None:
         """States that end by themselves."""
         ended = [held.path.handle_timer(now) for held in self._timed()]
@@ -152,6 +149,8 @@ class Roamer:
         present = self.paths.get(self.active) if self.active is not None else None
         best = min(self.paths, key=self._order, default=None)
         if best is None:
+            if self.active is not None:
+                self._actions.append(Wait())
             self.active = None
         elif present is None:
             self._activate(best, now, lost=True, cause=cause)

@@ -143,7 +143,7 @@ def test_an_answer_leaves_from_where_it_is_told(opened: list[UdpSocket], host: s
 @pytest.mark.parametrize("mark", [None, 7, 0xFFFFFFFF])
 @pytest.mark.skipif(os.geteuid() != 0, reason="a mark needs root")
 def test_an_uplink_serves_one_interface(opened: list[UdpSocket], mark: int | None) -> None:
-    opened += [open_uplink("lo", mark), open_udp("::", 0)]
+    opened += [open_uplink("lo", mark=mark or 0), open_udp("::", 0)]
     uplink, other = opened[0].sock, opened[1].sock
     assert uplink.getsockopt(socket.SOL_SOCKET, SO_MARK, 4) == (mark or 0).to_bytes(4, sys.byteorder)
     assert uplink.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b"\0") == b"lo"
@@ -165,6 +165,6 @@ def test_an_uplink_with_a_mark_needs_permission() -> None:
     os.seteuid(65534)
     try:
         with pytest.raises(SystemProblem, match="no permission to use the interface 'lo' alone: run as root"):
-            open_uplink("lo", 7)
+            open_uplink("lo", mark=7)
     finally:
         os.seteuid(0)

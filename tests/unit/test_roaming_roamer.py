@@ -1,0 +1,160 @@
+"""Which path is active: uplinks and answers in, actions out."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ovng.limits import MAX_PATHS
+from ovng.roaming.path import JOINING_SECONDS, PROVING_SECONDS, Event, State
+from ovng.roaming.roamer import Activate, Changed, Close, Open, Roamer, Wait
+from ovng.roaming.snapshot import Way
+from ovng.roaming.uplinks import Uplink
+
+SWITCH = ipaddress.ip_address("192.0.2.1")
+
+
+def uplink(name: str, priority: int, *, metered: bool = False, source: str = "10.0.0.2") -> Uplink:
+    way = Way(1, ipaddress.ip_address(source))
+    return Uplink(name, 1, {SWITCH: way}, priority, metered)
+
+
+WIFI, LTE = uplink("wifi", 128), uplink("lte", 129)
+
+
+def made(*uplinks: Uplink, answered: Sequence[int] = (), attached: bool = True) -> Roamer:
+    """At time 0, with what was done so far forgotten."""
+    roamer = Roamer()
+    roamer.attached = attached
+    roamer.set_uplinks(uplinks, 0.0)
+    for slot in answered:
+        roamer.on(slot, Event.ANSWERED, 0.0)
+    roamer.actions()
+    return roamer
+
+
+def test_each_uplink_gets_a_path_and_the_best_is_active_before_anybody_answers() -> None:
+    roamer = Roamer()
+    roamer.set_uplinks((WIFI, LTE), 0.0)
+    assert roamer.actions() == [Open(0, WIFI), Open(1, LTE), Activate(0, True, "uplink")]
+
+
+def test_an_uplink_that_goes_is_left_before_it_is_closed() -> None:
+    roamer = made(WIFI, LTE, answered=(0, 1))
+    roamer.set_uplinks((LTE,), 1.0)
+    assert roamer.actions() == [Activate(1, True, "uplink gone"), Close(0)]
+
+
+def test_a_silent_path_is_left_at_once_and_taken_again_when_it_has_proven_itself() -> None:
+    roamer = made(WIFI, LTE, answered=(0, 1))
+    roamer.on(0, Event.SILENT, 1.0)
+    assert roamer.actions() == [Activate(1, True, "silent")]
+    roamer.on(0, Event.ANSWERED, 2.0)
+    assert roamer.actions() == []
+    roamer.handle_timer(2.0 + PROVING_SECONDS)
+    assert roamer.actions() == [Activate(0, False, "better path")]
+
+
+def test_a_better_uplink_is_taken_only_when_it_answers_and_nothing_is_lost() -> None:
+    roamer = made(LTE, answered=(0,))
+    roamer.set_uplinks((WIFI, LTE), 1.0)
+    assert roamer.actions() == [Open(1, WIFI)]
+    roamer.on(1, Event.ANSWERED, 1.1)
+    assert roamer.actions() == [Activate(1, False, "better path")]
+
+
+def test_metered_is_last_whatever_its_priority() -> None:
+    metered = uplink("lte", 0, metered=True)
+    roamer = made(WIFI, metered, answered=(0, 1))
+    assert roamer.active == 0
+    roamer.set_uplinks((metered,), 1.0)
+    assert roamer.active == 1
+    roamer.set_uplinks((WIFI, metered), 2.0)
+    roamer.on(0, Event.ANSWERED, 2.1)
+    assert roamer.active == 0
+
+
+def test_another_address_of_the_active_path_goes_by_the_other_meanwhile() -> None:
+    roamer = made(WIFI, LTE, answered=(0, 1))
+    moved = uplink("wifi", 128, source="10.0.9.9")
+    roamer.set_uplinks((moved, LTE), 1.0)
+    assert roamer.actions() == [Changed(0, moved, True), Activate(1, True, "uplink")]
+    roamer.on(0, Event.ANSWERED, 1.1)
+    assert roamer.actions() == [Activate(0, False, "better path")]
+
+
+def test_without_any_uplink_packets_wait_and_the_same_slot_is_taken_again() -> None:
+    roamer = made(WIFI, answered=(0,))
+    roamer.set_uplinks((), 1.0)
+    assert roamer.actions() == [Wait(), Close(0)]
+    roamer.set_uplinks((LTE,), 2.0)
+    assert roamer.actions() == [Open(1, LTE), Activate(1, True, "uplink")]
+    roamer.set_uplinks((LTE, WIFI), 3.0)
+    assert roamer.actions() == [Open(0, WIFI)]
+
+
+def test_before_the_first_attachment_each_is_tried_in_turn() -> None:
+    roamer = made(WIFI, LTE, attached=False)
+    turns, now = [], 0.0
+    for _ in range(4):
+        now += JOINING_SECONDS
+        roamer.handle_timer(now)
+        turns += [action.slot for action in roamer.actions() if isinstance(action, Activate)]
+    assert turns == [1, 0, 1, 0]
+
+
+def test_one_uplink_that_does_not_answer_is_tried_on() -> None:
+    roamer = made(WIFI, attached=False)
+    roamer.handle_timer(JOINING_SECONDS)
+    assert roamer.paths[0].path.state == State.JOINING
+    assert roamer.deadline() == 2 * JOINING_SECONDS
+
+
+NAMES = ("a", "b", "c", "d", "e", "f")
+steps = st.one_of(
+    st.sets(st.sampled_from(NAMES)).map(lambda names: ("uplinks", tuple(sorted(names)))),
+    st.tuples(st.sampled_from([Event.ANSWERED, Event.SILENT]), st.integers(0, 3)),
+    st.tuples(st.just("time"), st.floats(0, 5)),
+)
+
+
+@given(st.lists(steps, max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_whatever_happens_the_active_path_is_open(script: list[tuple[object, object]]) -> None:
+    """What actions open, close and activate always fits together; a path that answers is preferred to a dead one."""
+    roamer, now, opened, active = Roamer(), 0.0, dict[int, str](), -1
+    roamer.attached = True
+    for what, value in script:
+        now += 0.1
+        if what == "uplinks":
+            assert isinstance(value, tuple)
+            roamer.set_uplinks([uplink(name, NAMES.index(name)) for name in value], now)
+        elif what == "time":
+            assert isinstance(value, float)
+            now += value
+            roamer.handle_timer(now)
+        else:
+            assert isinstance(what, Event) and isinstance(value, int)
+            roamer.on(value, what, now)
+        for action in roamer.actions():
+            match action:
+                case Open(slot, link):
+                    assert 0 <= slot < MAX_PATHS
+                    opened[slot] = link.name
+                case Activate(slot):
+                    assert slot in opened
+                    active = slot
+                case Wait():
+                    active = -1
+                case Close(slot):
+                    assert slot != active
+                    del opened[slot]
+        assert opened == {slot: held.uplink.name for slot, held in roamer.paths.items()}
+        assert active == (-1 if roamer.active is None else roamer.active)
+        assert (active == -1) == (not opened)
+        states = {slot: held.path.state for slot, held in roamer.paths.items()}
+        if State.READY in states.values():
+            assert states[active] == State.READY
