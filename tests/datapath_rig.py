@@ -43,7 +43,12 @@ class Rig:
     """A data path between `device` (the applications' side of TUN) and `switch` (the far end of the socket)."""
 
     def __init__(
-        self, offloads: dict[str, bool] | None = None, *, ring_bytes: int = 1 << 20, vnet: bool = True
+        self,
+        offloads: dict[str, bool] | None = None,
+        *,
+        ring_bytes: int = 1 << 20,
+        vnet: bool = True,
+        short_queue: bool = False,
     ) -> None:
         self.device, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
@@ -54,7 +59,7 @@ class Rig:
         self.switch.settimeout(SECONDS)
         self.outer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.outer.bind(("127.0.0.1", 0))
-        self.path = NodeDataPath(ME, self.tun, offloads, ring_bytes=ring_bytes, short_queue=False)
+        self.path = NodeDataPath(ME, self.tun, offloads, ring_bytes=ring_bytes, short_queue=short_queue)
         self.path.set_path(0, self.outer, Locator.of(*self.switch.getsockname()))
         self.path.set_active(0)
         self.heard: list[Event] = []

@@ -363,9 +363,10 @@ cdef class NodeLoops:
     def install_send(
         self, uint64_t id, uint8_t key_id, int cipher, bytes key not None, bytes iv not None, limits not None
     ):
-        """`limits`: soft packets, soft blocks, hard packets, hard blocks. Replaces the active generation."""
+        """`limits`: soft packets and blocks, hard ones, the first ones. Replaces the active generation."""
         cdef key_limits bounds
-        bounds.soft_packets, bounds.soft_blocks, bounds.hard_packets, bounds.hard_blocks = limits
+        bounds.soft_packets, bounds.soft_blocks, bounds.hard_packets, bounds.hard_blocks = limits[:4]
+        bounds.first_packet, bounds.first_block = limits[4:]
         peer_install_send(
             &self._open().peers, id, key_id, cipher, _bytes_of(key, AEAD_KEY), _bytes_of(iv, AEAD_NONCE), &bounds
         )

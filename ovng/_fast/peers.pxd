@@ -27,6 +27,8 @@ cdef struct key_limits:
     uint64_t soft_blocks  # of 16 bytes
     uint64_t hard_packets
     uint64_t hard_blocks
+    uint64_t first_packet  # 1 but in tests of the limits; so is `first_block`
+    uint64_t first_block
 
 cdef struct send_key:
     retired link
@@ -105,7 +107,8 @@ cdef bint peer_remove(lookup* peers, uint64_t id) noexcept
 cdef void peers_free(lookup* peers) noexcept  # at once: no reader may be left
 
 # Control thread. Raise LookupError for an unknown peer, RuntimeError when all four receiving generations are taken,
-# ValueError for a key that is there already: its packet numbers, or its replay window, would begin anew.
+# ValueError for a key that is there already: its packet numbers, or its replay window, would begin anew; and for a
+# first packet or block of 0.
 cdef int peer_install_send(
     lookup* peers, uint64_t id, uint8_t key_id, int cipher, const uint8_t* key, const uint8_t* iv,
     const key_limits* limits,

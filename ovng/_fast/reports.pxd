@@ -40,6 +40,7 @@ cdef struct report_update:
     size_t length
     uint8_t kind
     uint8_t path
+    bint tail
     uint8_t priority
     uint16_t grant
     uint16_t keepalive

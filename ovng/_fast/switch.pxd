@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from ovng._fast.parcels cimport PARCELS_SOCKETS, flow_key, parcel_book
 from ovng._fast.ring cimport ring
 from ovng._fast.siphash cimport siphash_key
+from ovng._fast.tail cimport tail_log
 from ovng._fast.table cimport node_table
 from ovng._fast.udp cimport locator, udp_message, udp_receiver
 
@@ -102,4 +103,6 @@ cdef struct switch_worker:
     token_bucket unattached
     ring* known  # for Python: from attached nodes
     ring* strangers
+    ring* replays  # from Python: whose tail is to be sent again
+    tail_log tail
     uint64_t counters[SWITCH_COUNTERS]

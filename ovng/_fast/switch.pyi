@@ -26,16 +26,20 @@ class Worker:
         batch: int,
         segments_max: int,
         ring_bytes: int,
+        tail_bytes: int,
     ) -> None:
         """`fds` are UDP sockets that stay open until `run` has returned; the exits are indices into them or -1.
 
         `key` (16 random bytes) hashes what strangers choose. `batch` messages per receive, `segments_max` datagrams
-        per send (1 = no GSO), `ring_bytes` for each of the two rings. Raises ValueError, OSError, MemoryError.
+        per send (1 = no GSO), `ring_bytes` for each of the two rings, `tail_bytes` (a power of
+        two) for what is kept of what was sent. Raises ValueError, OSError, MemoryError.
         """
     def run(self) -> None:
         """Forward until `stop`. Raises OSError when a socket is gone."""
     def stop(self) -> None:
         """Ask `run` to return; it does so after the batch at hand."""
+    def replay(self, node: int, fresh: bool) -> bool:
+        """Send a node's tail to where it is now; `fresh`: also what was sent again before. False: too many wait."""
     def drain_known(self, limit: int) -> list[tuple[int, bytes]]:
         """Events that attached nodes caused, oldest first.
 

@@ -27,13 +27,17 @@ from ovng._fast.frame cimport (
     frame_source, store_be32, store_be64,
 )
 from ovng._fast.parcels cimport parcels_add_socket, parcels_free, parcels_init, parcels_post, parcels_send
-from ovng._fast.ring cimport ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_put, ring_signal
+from ovng._fast.ring cimport (
+    ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_peek, ring_put, ring_signal, ring_take,
+)
 from ovng._fast.siphash cimport siphash, siphash_set_key
 from ovng._fast.sojourn cimport sojourn_too_long
 from ovng._fast.table cimport (
     TABLE_FALLBACK, TABLE_GRACE, TABLE_LIVE, TABLE_LOCATOR, TABLE_NO_LOCATOR, TABLE_STRAY, TABLE_UNKNOWN, Table,
     atomic_get, atomic_put, table_find, table_hash, table_lookup, table_node, table_resolve, table_source, table_touch,
+    table_wants_tail,
 )
+from ovng._fast.tail cimport tail_at, tail_collect, tail_done, tail_entry, tail_free, tail_init, tail_keep
 from ovng._fast.udp cimport udp_receive, udp_receiver_free, udp_receiver_init
 
 import os
@@ -57,6 +61,9 @@ cdef extern from "<time.h>" nogil:
         long tv_sec
         long tv_nsec
     int clock_gettime(int clock, timespec* now)
+
+cdef enum:
+    REPLAYS_BYTES = 65536  # thousands of moves at a time
 
 COUNTER_NAMES = (
     "forwarded", "forwarded_bytes", "forwarded_in_grace", "forwarded_to_fallback", "endpoint",
@@ -148,9 +155,14 @@ cdef void _unmatched(switch_worker* worker, const switch_run* run, bint attached
 
 cdef void _forward(
     switch_worker* worker, const switch_run* run, unsigned char* data, uint32_t length, uint32_t count,
-    const uint8_t* to, int verdict,
+    const uint8_t* to, int verdict, const table_node* node,
 ) noexcept nogil:
     """A run, or one datagram of it, was judged good."""
+    if table_wants_tail(node) and run.kind == FRAME_DATA:
+        tail_keep(
+            &worker.tail, run.flow.dst, run.flow.dst_hash, data, length, run.segment if count > 1 else length, count,
+            worker.now,
+        )
     parcels_post(&worker.book, &run.flow, data, length, run.segment if count > 1 else length, to)
     worker.counters[SWITCH_FORWARDED] += count
     worker.counters[SWITCH_FORWARDED_BYTES] += length
@@ -164,7 +176,7 @@ cdef void _judge_destination(switch_worker* worker, const switch_run* run, table
     cdef uint32_t i, offset, length
     cdef int verdict = table_resolve(worker.table, node, run.flow.dst, run.length, to)
     if verdict == TABLE_LIVE or (verdict == TABLE_FALLBACK and run.count == 1):
-        _forward(worker, run, run.data, run.length, run.count, to, verdict)
+        _forward(worker, run, run.data, run.length, run.count, to, verdict, node)
     elif verdict == TABLE_UNKNOWN:
         worker.counters[SWITCH_DROP_UNKNOWN_DESTINATION] += run.count
     elif verdict == TABLE_NO_LOCATOR:
@@ -177,7 +189,7 @@ cdef void _judge_destination(switch_worker* worker, const switch_run* run, table
             length = min(run.segment, run.length - offset)
             verdict = table_resolve(worker.table, node, run.flow.dst, length, to)
             if verdict >= 0:
-                _forward(worker, run, run.data + offset, length, 1, to, verdict)
+                _forward(worker, run, run.data + offset, length, 1, to, verdict, node)
             else:
                 worker.counters[SWITCH_DROP_NO_CREDIT] += 1
 
@@ -256,6 +268,50 @@ cdef void _judge_runs(switch_worker* worker) noexcept nogil:
     worker.runs_used = 0
 
 
+# -- Again
+
+cdef void _replay(switch_worker* worker, uint64_t dst, bint fresh) noexcept nogil:
+    """Send a node's tail to where it is now, as far as the credit of a provisional locator goes."""
+    cdef uint64_t hashed = table_hash(worker.table, dst)
+    cdef table_node* node = table_find(worker.table, dst, hashed)
+    cdef unsigned int left = tail_collect(&worker.tail, dst, hashed, fresh, worker.now)
+    cdef uint8_t to[TABLE_LOCATOR]
+    cdef uint64_t position = 0
+    cdef tail_entry* entry
+    cdef flow_key flow
+    cdef uint32_t offset, length
+    while left > 0:
+        position = worker.tail.found[left - 1]
+        entry = tail_at(&worker.tail, position)
+        flow.dst, flow.dst_hash = dst, hashed
+        flow.src = frame_source(<unsigned char*> entry + sizeof(tail_entry))
+        flow.src_hash = table_hash(worker.table, flow.src)
+        offset = 0
+        while offset < entry.length:
+            length = min(entry.segment, entry.length - offset)
+            if table_resolve(worker.table, node, dst, length, to) != TABLE_LIVE:
+                parcels_send(&worker.book)
+                return
+            parcels_post(
+                &worker.book, &flow, <unsigned char*> entry + sizeof(tail_entry) + offset, length, length, to
+            )
+            worker.tail.replayed += 1
+            offset += length
+        tail_done(&worker.tail, hashed, position)
+        left -= 1
+    parcels_send(&worker.book)
+
+
+cdef void _take_replays(switch_worker* worker) noexcept nogil:
+    cdef uint32_t fresh
+    cdef uint64_t node
+    ring_acknowledge(worker.wake_fd)
+    _read_clock(worker)
+    while ring_peek(worker.replays, &fresh) == sizeof(node):
+        ring_take(worker.replays, &node, sizeof(node))
+        _replay(worker, node, fresh)
+
+
 # -- Receiving
 
 cdef void _split(switch_worker* worker, const udp_message* message) noexcept nogil:
@@ -320,9 +376,14 @@ cdef void _split(switch_worker* worker, const udp_message* message) noexcept nog
         start = end
 
 
+cdef inline void _read_clock(switch_worker* worker) noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now)
+    worker.now = <uint64_t> now.tv_sec * 1000 + <uint64_t> now.tv_nsec // 1000000
+
+
 cdef int _work_socket(switch_worker* worker, int index) noexcept nogil:
     """What waits at one socket, up to its share. 0, or -errno when the socket is gone."""
-    cdef timespec now
     cdef int turn, got, i
     worker.socket = index
     worker.receiver.fd = worker.fds[index]
@@ -330,8 +391,7 @@ cdef int _work_socket(switch_worker* worker, int index) noexcept nogil:
         got = udp_receive(&worker.receiver)
         if got < 0:
             return got
-        clock_gettime(CLOCK_MONOTONIC_COARSE, &now)
-        worker.now = <uint64_t> now.tv_sec * 1000 + <uint64_t> now.tv_nsec // 1000000
+        _read_clock(worker)
         worker.backlog = worker.receiver.used == worker.receiver.size
         if worker.backlog:
             memset(worker.spent, 0, BUDGET_SLOTS * sizeof(uint32_t))
@@ -365,19 +425,24 @@ cdef int _work(switch_worker* worker) noexcept nogil:
                 result = _work_socket(worker, i)
                 if result < 0:
                     return result
+        if wanted[worker.sockets].revents:
+            _take_replays(worker)
     return 0
 
 
 # -- Life, and the Python face
 
-cdef int _allocate(switch_worker* worker, unsigned int batch, size_t ring_bytes, int event_fd) noexcept nogil:
+cdef int _allocate(
+    switch_worker* worker, unsigned int batch, size_t ring_bytes, size_t tail_bytes, int event_fd
+) noexcept nogil:
     worker.runs = <switch_run*> calloc(RUNS_MAX, sizeof(switch_run))
     worker.spent = <uint32_t*> calloc(BUDGET_SLOTS, sizeof(uint32_t))
     worker.stamps = <uint64_t*> calloc(STAMP_SLOTS, sizeof(uint64_t))
     worker.known = ring_create(ring_bytes, event_fd)
     worker.strangers = ring_create(ring_bytes, event_fd)
+    worker.replays = ring_create(REPLAYS_BYTES, worker.wake_fd)
     if (worker.runs == NULL or worker.spent == NULL or worker.stamps == NULL or worker.known == NULL
-            or worker.strangers == NULL):
+            or worker.strangers == NULL or worker.replays == NULL or tail_init(&worker.tail, tail_bytes) < 0):
         return -ENOMEM
     return udp_receiver_init(&worker.receiver, -1, batch)
 
@@ -388,6 +453,8 @@ cdef void _release(switch_worker* worker) noexcept nogil:
     free(worker.stamps)
     ring_destroy(worker.known)
     ring_destroy(worker.strangers)
+    ring_destroy(worker.replays)
+    tail_free(&worker.tail)
     udp_receiver_free(&worker.receiver)
     parcels_free(&worker.book)
     free(worker)
@@ -399,7 +466,7 @@ cdef class Worker:
 
     def __cinit__(
         self, Table table not None, uint64_t switch_id, fds, int exit_v4, int exit_v6, int event_fd, bytes key not None,
-        *, unsigned int batch, unsigned int segments_max, size_t ring_bytes,
+        *, unsigned int batch, unsigned int segments_max, size_t ring_bytes, size_t tail_bytes,
     ):
         cdef int result, i
         if not 1 <= len(fds) <= SOCKETS_MAX:
@@ -416,7 +483,8 @@ cdef class Worker:
         self._worker.table = &table.table
         self._worker.switch_id = switch_id
         siphash_set_key(&self._worker.key, <const uint8_t*> PyBytes_AsString(key))
-        if (_allocate(self._worker, batch, ring_bytes, event_fd) < 0
+        self._worker.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        if (_allocate(self._worker, batch, ring_bytes, tail_bytes, event_fd) < 0
                 or parcels_init(&self._worker.book, exit_v4, exit_v6) < 0):
             raise MemoryError
         for i in range(len(fds)):
@@ -425,7 +493,6 @@ cdef class Worker:
             result = parcels_add_socket(&self._worker.book, fds[i], segments_max)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
-        self._worker.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def __dealloc__(self):
         if self._worker != NULL:
@@ -444,6 +511,9 @@ cdef class Worker:
         atomic_put(&self._worker.stopping, 1)
         ring_signal(self._worker.wake_fd)
 
+    def replay(self, uint64_t node, bint fresh):
+        return ring_put(self._worker.replays, fresh, &node, sizeof(node), NULL, 0) == 0
+
     def drain_known(self, Py_ssize_t limit):
         return ring_drain(self._worker.known, limit)
 
@@ -453,6 +523,9 @@ cdef class Worker:
     def counters(self):
         cdef int i, k
         counters = {name: self._worker.counters[i] for i, name in enumerate(COUNTER_NAMES)}
+        counters["tail_kept"] = self._worker.tail.kept
+        counters["tail_skipped"] = self._worker.tail.skipped
+        counters["tail_replayed"] = self._worker.tail.replayed
         for k, name in enumerate(UDP_NAMES):
             counters[name] = self._worker.receiver.counters[k]
             for i in range(self._worker.sockets):

@@ -56,6 +56,7 @@ cdef enum:
     FALLBACK_SHIFT = 3
     PROVISIONAL_SHIFT = 6
     PRESENT_SHIFT = 10
+    TAIL_SHIFT = 14  # the node wants to be sent again what it may have missed
 
 cdef enum table_verdict:
     TABLE_LIVE = 0  # to the active locator; or: from a locator of this node
@@ -163,6 +164,11 @@ cdef inline bint table_read(const node_table* table, const table_node* node, uin
 
 cdef inline int slot_of(uint32_t flags, int shift) noexcept nogil:
     return <int> (flags >> shift & 7)
+
+
+cdef inline bint table_wants_tail(const table_node* node) noexcept nogil:
+    """As the node's last report said; of a node that was just replaced, perhaps the other's wish."""
+    return atomic_get(&node.flags) >> TAIL_SHIFT & 1
 
 
 cdef inline int table_resolve(

@@ -167,6 +167,7 @@ cdef class Table:
         neither names an empty slot (ValueError). Bit i of `provisional_mask`: slot i is provisional. Raises KeyError.
         """
         cdef uint8_t packed[TABLE_SLOTS * TABLE_LOCATOR]
+        cdef table_node* node
         cdef uint32_t present = 0
         cdef int slot
         cdef bytes locator
@@ -183,10 +184,12 @@ cdef class Table:
             present |= <uint32_t> 1 << slot
         if not 0 <= provisional_mask < 1 << TABLE_SLOTS:
             raise ValueError(f"provisional mask {provisional_mask}")
+        node = self._find(id)
         self._publish(
-            self._find(id),
+            node,
             id,
-            _slot(active, present) << ACTIVE_SHIFT
+            node.flags & (<uint32_t> 1 << TAIL_SHIFT)
+            | _slot(active, present) << ACTIVE_SHIFT
             | _slot(fallback, present) << FALLBACK_SHIFT
             | <uint32_t> provisional_mask << PROVISIONAL_SHIFT
             | present << PRESENT_SHIFT,
@@ -211,6 +214,19 @@ cdef class Table:
             -1 if fallback == SLOT_NONE else fallback,
             view.flags >> PROVISIONAL_SHIFT & 15,
         )
+
+    def set_tail(self, uint64_t id, bint wanted):
+        """Whether what is sent to this node is kept for a while. Raises KeyError."""
+        cdef table_node* node = self._find(id)
+        cdef uint32_t flag = <uint32_t> 1 << TAIL_SHIFT
+        seq_write_begin(&node.seq)
+        atomic_put(&node.flags, node.flags | flag if wanted else node.flags & ~flag)
+        seq_write_end(&node.seq)
+
+    def tail(self, uint64_t id):
+        """As set; False for an unknown node."""
+        cdef table_node* node = table_lookup(&self.table, id) if id else NULL
+        return node != NULL and table_wants_tail(node)
 
     def set_credit(self, uint64_t id, int32_t incoming, int32_t outgoing):
         """Bytes forwarded from unknown sources, and to a provisional locator, from now on. Raises KeyError, ValueError."""

@@ -154,15 +154,18 @@ class AttachmentClient:
         if index != self.active:
             self._paths.pop(index, None)
 
-    def activate(self, index: int, now: Now) -> None:
-        """Data goes by this path from now on: the Switch is told by one MOVE. The path was added before."""
+    def activate(self, index: int, now: Now, *, lost: bool) -> None:
+        """Data goes by this path from now on: the Switch is told by one MOVE. The path was added before.
+
+        `lost`: the one before is gone, and with it what was on its way here.
+        """
         if index == self.active or self._stopped:
             return
         self._reporter.active = False
         self._reporter.finish()
         self.active = index
         self._reporter.active = True
-        self.network_changed(now, index)
+        self.network_changed(now, index, lost=lost)
 
     # -- What the owner wants
 
@@ -236,7 +239,7 @@ class AttachmentClient:
         if self._held is None:
             self._tell(self._reachability.tell(now.mono, reason))
 
-    def network_changed(self, now: Now, index: int | None = None) -> None:
+    def network_changed(self, now: Now, index: int | None = None, *, lost: bool = True) -> None:
         """Our address may be another, on this path or (None) on all: tell the Switch at once."""
         if self._stopped or self._leave_by is not None or (self._held is None and self._tls is None):
             return
@@ -244,7 +247,7 @@ class AttachmentClient:
             if index in (None, each):
                 if each == self.active:
                     self._moved_at = now.mono
-                path.reporter.moved(now)
+                path.reporter.moved(now, replay=lost)
 
     def heard_from_switch(self, mono: float, index: int | None = None) -> None:
         """When anything last came from the Switch, by this path (None: the active one), in monotonic seconds."""

@@ -20,7 +20,7 @@ from ovng.forwarding.attachments import Attachments
 from ovng.forwarding.directory import Directory, Key, prefix_of
 from ovng.forwarding.hints import Hints
 from ovng.forwarding.moves import Moves, confirmed_locator, standby_locators
-from ovng.forwarding.reports import Reports
+from ovng.forwarding.reports import Replay, Reports
 from ovng.forwarding.resolution import Resolution
 from ovng.forwarding.revocation import Revocation
 from ovng.forwarding.snapshot import StartHints, pack_snapshot
@@ -122,6 +122,12 @@ class Registrar:
             lambda node, grant, prefixes: self._learn(node, grant, prefixes, now),
             self.counters,
         )
+
+    def replays(self) -> list[Replay]:
+        """Whose tails are to be sent again, drained; the table says where."""
+        out = self._reports.replays[:]
+        self._reports.replays.clear()
+        return out
 
     def handle_private(self, datagram: bytes, source: Locator, now: Now) -> list[Out]:
         """A datagram of type PRIVATE. Untrusted."""

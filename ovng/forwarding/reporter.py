@@ -26,7 +26,7 @@ from ovng.forwarding.store import Random
 from ovng.ids import UNKNOWN_LOCATOR, Locator, NodeID
 from ovng.limits import COOKIE_SIZE, MAX_CONTROL_DATAGRAM, SILENCE_REFRESH, SILENCE_REFRESH_MAX
 from ovng.session.backoff import jittered
-from ovng.wire.report import NO_COOKIE, Ack, Challenge, Common, Mismatch, ReportKind, Update, echo_of
+from ovng.wire.report import NO_COOKIE, Ack, Challenge, Common, Mismatch, ReportFlags, ReportKind, Update, echo_of
 
 _REMEMBERED = 32  # numbers whose answers are awaited
 _HINT_INTERVAL = 1.0
@@ -78,6 +78,7 @@ class Reporter:
     ) -> None:
         self._me, self._random, self._keepalive, self._queue = me, random, keepalive, queue
         self._path, self.priority = path, priority
+        self._replay = True
         self.active = True
         """Whether data goes this way."""
         self._held: GrantHeld | None = None
@@ -106,9 +107,13 @@ class Reporter:
         self.exchange = Exchange(kind, now.mono, once)
         self._send(self.exchange, now)
 
-    def moved(self, now: Now) -> None:
-        """The network has changed: answers to what was sent before say nothing about now."""
+    def moved(self, now: Now, *, replay: bool = True) -> None:
+        """The network has changed: answers to what was sent before say nothing about now.
+
+        Unless told otherwise, what was on its way here may be lost and is asked for again.
+        """
         self._era += 1
+        self._replay = replay
         if self.exchange is None or self.exchange.kind != ReportKind.BYE:
             self.exchange = None
             self.begin(ReportKind.MOVE if self.active else ReportKind.REFRESH, now)
@@ -166,6 +171,7 @@ class Reporter:
         if current is not None and current.kind == ReportKind.BYE:
             return False
         planned = float("inf") if current is None else current.due
+        self._replay = True
         kind = ReportKind.MOVE if self.active else ReportKind.REFRESH
         if current is None:
             self.exchange = current = Exchange(kind, now.mono, once=True)
@@ -258,7 +264,10 @@ class Reporter:
             self.tls_reason = "sequence_used_up"
             return
         boot_id = held.boot_id if held.candidate is None else held.candidate
-        common = Common(held.switch_id, self._me, number, boot_id, held.grant, self._path, self.priority)
+        flags = ReportFlags.TAIL
+        if self._replay and kind in (ReportKind.MOVE, ReportKind.CONFIRM):
+            flags |= ReportFlags.REPLAY
+        common = Common(held.switch_id, self._me, number, boot_id, held.grant, self._path, self.priority, flags)
         ticket = held.ticket if ticketed else b""
         datagram = Update(kind, common, observed, self._keepalive, cookie, ticket, offset).pack(held.up)
         assert len(datagram) <= MAX_CONTROL_DATAGRAM

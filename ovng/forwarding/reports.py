@@ -13,6 +13,7 @@ their first halves with the ACK of a move.
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 from ovng.clock import Now
 from ovng.errors import Malformed, TableFull
@@ -33,6 +34,7 @@ from ovng.wire.report import (
     Common,
     Nak,
     NakReason,
+    ReportFlags,
     ReportKind,
     Update,
     parse_report,
@@ -40,6 +42,13 @@ from ovng.wire.report import (
 )
 
 _NO_PROOF = bytes(PROOF_SIZE)
+
+
+class Replay(NamedTuple):
+    """The tail of what was sent to a node is to be sent again; `fresh`: all of it, else what was not sent again yet."""
+
+    node: NodeID
+    fresh: bool
 
 
 class Reports:
@@ -61,6 +70,8 @@ class Reports:
         self._table, self._attachments, self._tickets = table, attachments, tickets
         self._moves, self._hints, self._revocation = moves, hints, revocation
         self._counters = counters
+        self.replays: list[Replay] = []
+        """Tails to send again; taken by the owner."""
 
     def handle_untrusted(self, datagram: bytes, source: Locator, now: Now) -> list[Out]:
         """One datagram of type REPORT, and the answers to it."""
@@ -134,6 +145,9 @@ class Reports:
     def _obey(self, update: Update, record: Record, down: bytes, source: Locator, now: Now) -> list[Out]:
         common = update.common
         record.priority[common.path] = common.priority
+        wants_tail = ReportFlags.TAIL in common.flags
+        if self._table.tail(common.src) != wants_tail:
+            self._table.set_tail(common.src, wants_tail)
         if update.kind == ReportKind.BYE:
             self._moves.restore(common.src, record)
             self._attachments.end_leases(common.src, record, list(range(MAX_PATHS)))
@@ -159,6 +173,8 @@ class Reports:
             self._moves.confirm(node, source.packed(), common.path, activate=newest)
             record.change = max(record.change, common.number)
             self._renew(update, record, now)
+            if newest and ReportFlags.REPLAY in common.flags:
+                self.replays.append(Replay(node, update.kind == ReportKind.MOVE))
             return self._ack(update, down, source, now)
         if self._is_provisional(common, source):
             return self._ack(update, down, source, now)
@@ -169,6 +185,8 @@ class Reports:
             return self._refuse(common, NakReason.MOVE_LIMIT, common.number, down, source)
         record.change = common.number
         self._moves.begin(node, source.packed(), common.path, UPDATE_SIZE, now.mono)
+        if ReportFlags.REPLAY in common.flags:
+            self.replays.append(Replay(node, True))
         self._counters["moves"] += 1
         return self._ack(update, down, source, now)
 

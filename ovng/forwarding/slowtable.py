@@ -40,6 +40,7 @@ class _Node:
     provisional: int = 0
     incoming: int = 0
     outgoing: int = 0
+    tail: bool = False
 
 
 class SlowTable:
@@ -129,6 +130,15 @@ class SlowTable:
         """(four slots, active, fallback, provisional mask) as set, or None for an unknown node."""
         node = self._nodes.get(id)
         return None if node is None else (node.locators, node.active, node.fallback, node.provisional)
+
+    def set_tail(self, id: int, wanted: bool) -> None:
+        """Whether what is sent to this node is kept for a while. Raises KeyError."""
+        self._nodes[id].tail = wanted
+
+    def tail(self, id: int) -> bool:
+        """As set; False for an unknown node."""
+        node = self._nodes.get(id)
+        return node is not None and node.tail
 
     def set_credit(self, id: int, incoming: int, outgoing: int) -> None:
         """Bytes left for unknown sources and for a provisional locator. Raises KeyError, ValueError."""

@@ -57,6 +57,12 @@ class NodeTable(Protocol):
     def locators(self, id: int) -> tuple[Slots, int, int, int] | None:
         """(slots, active, fallback, provisional mask)."""
 
+    def set_tail(self, id: int, wanted: bool) -> None:
+        """Whether what is sent to this node is kept for a while, to be sent again. Raises KeyError."""
+
+    def tail(self, id: int) -> bool:
+        """As set; False for an unknown node."""
+
     def set_credit(self, id: int, incoming: int, outgoing: int) -> None:
         """What may still come from unknown sources, and go to a provisional locator. Raises KeyError."""
 

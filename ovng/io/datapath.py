@@ -36,7 +36,6 @@ Event = (
     | tuple[Literal["traffic"]]  # the first packet after `wake_on_traffic`
 )
 
-OFFLOADS = ("vnet_hdr", "tso", "uso", "gso", "gro")  # the first three are the TUN's
 GSO_SEGMENTS = 128  # UDP_MAX_SEGMENTS of Linux 6.9 and newer
 RING_BYTES = 1 << 20
 SOCKET_BUFFER = 4 << 20  # holds 3 ms at 10 Gbit/s
@@ -97,6 +96,7 @@ class NodeDataPath:
     ) -> None:
         wanted = offloads or {}
         self._tun, self._short_queue = tun, short_queue
+        self._timestamps = short_queue
         self._gro = wanted.get("gro", True) and _kernel_has_gro()
         self._paths: dict[int, _ControlSide] = {}
         self._active = -1
@@ -156,8 +156,8 @@ class NodeDataPath:
         """
         address = _address(sock, switch)
         _prepare(sock, self._gro)
-        if self._short_queue:
-            stamp(sock.fileno())
+        if self._short_queue and not stamp(sock.fileno()):
+            self._timestamps = False
         ours, loops_own = sock.dup(), sock.dup()
         try:
             self._loops.set_path(index, loops_own.fileno(), sock.family, switch.packed())
@@ -244,13 +244,16 @@ class NodeDataPath:
         soft_blocks: int = limits.REKEY_BLOCKS,
         hard_packets: int = limits.HARD_PACKETS,
         hard_blocks: int = limits.HARD_BLOCKS,
+        first_packet: int = 1,
+        first_block: int = 1,
     ) -> None:
         """Seal what goes to `peer` with this generation from the next packet on (PROTOCOL 2 and 4).
 
         `cipher` 1 or 2, `key` 32 and `iv` 12 bytes; `key_id` is the receiver's. Raises LookupError for an unknown peer,
-        ValueError for the key that it had last: packet numbers would be used twice.
+        ValueError for the key that it had last: packet numbers would be used twice. Tests begin near the limits, at a
+        later `first_packet` and `first_block`: numbers are left out, and none is used twice by that.
         """
-        bounds = (soft_packets, soft_blocks, hard_packets, hard_blocks)
+        bounds = (soft_packets, soft_blocks, hard_packets, hard_blocks, first_packet, first_block)
         self._loops.install_send(peer, key_id, cipher, key, iv, bounds)
 
     def install_receive(self, peer: NodeID, key_id: int, cipher: int, key: bytes, iv: bytes) -> None:
@@ -310,7 +313,7 @@ class NodeDataPath:
 
     def stats(self) -> dict[str, Any]:
         """Counters since the start: packets and bytes (inner) each way, `drops` by reason, `offloads` in use,
-        `gso_segments` per send (1: none).
+        `gso_segments` per send (1: none). Without the offload `timestamps` nothing is dropped for having waited.
 
         `held` packets had to wait for a path (TUN's frames, also super-packets), `held_sent` have left since;
         `sent_later` datagrams left on another path than the one that could not send them.
@@ -319,7 +322,7 @@ class NodeDataPath:
         `last_rx_ms`, `last_tx_ms`: CLOCK_MONOTONIC milliseconds of the last authentic packet in and sealed packet out.
         """
         figures = self._loops.stats()
-        figures["offloads"]["gro"] = self._gro
+        figures["offloads"] |= {"gro": self._gro, "timestamps": self._timestamps}
         figures["drops"]["send_control"] = self._control_failed
         return figures
 

@@ -20,6 +20,7 @@ from ovng.io.files import runtime_dir
 
 _CAP_NET_ADMIN = 12  # <linux/capability.h>
 _UDP_SEGMENT = 103  # <linux/udp.h>
+_SO_TIMESTAMPNS = 35  # <asm-generic/socket.h>
 _ROUNDS, _CALLS = 5, 400
 _MLKEM_OPENSSL = (3, 5)
 
@@ -105,15 +106,24 @@ def _tun() -> Iterator[Check]:
 
 def _udp() -> Iterator[Check]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.setsockopt(socket.SOL_UDP, _UDP_SEGMENT, 1400)
-            gso = True
-        except OSError:
-            gso = False
-        found = {"UDP GSO": (gso, "Linux 4.18"), "UDP GRO": (sockets.enable_gro(sock), "Linux 5.0")}
-    for name, (there, version) in found.items():
-        advice = f"{version} or newer has it: datagrams are handed over one by one without"
+        one_by_one, no_limit = "datagrams are handed over one by one", "datagrams wait as long as the buffer lets them"
+        found = (
+            ("UDP GSO", _takes(sock, socket.SOL_UDP, _UDP_SEGMENT, 1400), "Linux 4.18", one_by_one),
+            ("UDP GRO", sockets.enable_gro(sock), "Linux 5.0", one_by_one),
+            ("UDP timestamps", _takes(sock, socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1), "Linux 2.6.22", no_limit),
+        )
+    for name, there, version, without in found:
+        advice = f"{version} or newer has it: {without} without"
         yield _ok(name, "yes") if there else Check(name, State.WARN, "no", advice)
+
+
+def _takes(sock: socket.socket, level: int, option: int, value: int) -> bool:
+    """Whether the kernel knows a socket option."""
+    try:
+        sock.setsockopt(level, option, value)
+    except OSError:
+        return False
+    return True
 
 
 def _cryptography(path: str | None) -> Iterator[Check]:

@@ -19,6 +19,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeAlias
 
+from ovng import limits
 from ovng._fast import switch
 from ovng._fast.reports import Reports
 from ovng._fast.table import Table
@@ -79,8 +80,9 @@ class SwitchDataPath:
         self.gso_segments = gso_limit() if gso else 1
         """Datagrams per segmented send; 1 = this kernel has no UDP GSO, or it is off."""
         self._sockets = _open_all(listen, workers, gro)
-        for udp in (udp for row in self._sockets for udp in row if short_queue):
-            stamp(udp.sock.fileno())
+        stamped = [stamp(udp.sock.fileno()) for row in self._sockets for udp in row if short_queue]
+        self.timestamps = short_queue and all(stamped)
+        """Whether the kernel says when datagrams came; without, nothing is dropped for having waited."""
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._workers: list[switch.Worker] = []
         self._reports = Reports(table)
@@ -104,6 +106,7 @@ class SwitchDataPath:
                     batch=batch,
                     segments_max=self.gso_segments,
                     ring_bytes=ring_bytes,
+                    tail_bytes=1 << (limits.TAIL_TOTAL // len(self._sockets)).bit_length() - 1,
                 )
                 self._workers.append(worker)
         except BaseException:
@@ -187,6 +190,11 @@ class SwitchDataPath:
                 worker, index, local = origin
                 self._senders[worker][index].queue_one(packed, datagram, local)
         self._flush()
+
+    def replay(self, node: NodeID, *, fresh: bool) -> None:
+        """Send again what was sent to a node last, to where it is now. `fresh`: also what was sent again already."""
+        for worker in self._workers:
+            worker.replay(node, fresh)
 
     def stats(self) -> dict[str, int]:
         """Counters by name, summed over the workers; `drop_…` are datagrams, each under its own reason."""

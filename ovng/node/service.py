@@ -241,10 +241,10 @@ class NodeService:
                         self.client.network_changed(now, slot)
                     if moved and slot == self.roamer.active:
                         self.sessions.retry_now(now)
-                case roamer.Activate(slot, _, cause):
+                case roamer.Activate(slot, lost, cause):
                     log.info("data goes by path %d (%s)", slot, cause)
                     self.switch.activate(slot)
-                    self.client.activate(slot, now)
+                    self.client.activate(slot, now, lost=lost)
                     self.sessions.retry_now(now)
                 case roamer.Close(slot):
                     self.switch.close(slot)

@@ -96,6 +96,8 @@ class SwitchService:
         """Say that we serve: only now, for whoever hears it may signal us at once."""
         addresses = ", ".join(map(str, self.path.addresses))
         log.info("Switch %s of network %s listens on %s", self.trust.identity.id, self.profile.network, addresses)
+        if not self.path.timestamps:
+            log.warning("offload timestamps refused by the kernel: nothing is dropped for having waited too long")
         for line in self.trust.warnings(now.wall):
             log.warning("%s", line)
         notify.ready(f"listening on {addresses}")
@@ -124,6 +126,8 @@ class SwitchService:
                 self._flush(now)  # a settled attachment counts for the very next datagram
             case PacketType.REPORT:
                 self._send(self.registrar.handle_report(datagram, source, now))
+                for node, fresh in self.registrar.replays():
+                    self.path.replay(node, fresh=fresh)
             case PacketType.PRIVATE:
                 self._send(self.registrar.handle_private(datagram, source, now))
             case PacketType.DATA:

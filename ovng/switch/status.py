@@ -46,7 +46,7 @@ def switch_status(service: SwitchService, now: Now) -> dict[str, Any]:
         ],
         "node_count": len(service.registrar),
         "counters": dict(sorted(counters.items())),
-        "offloads": {"gro": service.path.gro, "gso": service.path.gso_segments},
+        "offloads": {"gro": service.path.gro, "gso": service.path.gso_segments, "timestamps": service.path.timestamps},
         "warnings": service.trust.warnings(now.wall),
         "certificate": {
             "not_after": round(identity.not_after),

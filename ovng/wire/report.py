@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import struct
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 from ovng.errors import Malformed
@@ -72,6 +72,20 @@ class ReportKind(IntEnum):
     MISMATCH = 33
 
 
+class ReportFlags(IntFlag):
+    """In the path's byte of what a node says; in answers none is set."""
+
+    NONE = 0
+    TAIL = 0x10
+    """Keep the tail of what is sent to me."""
+    REPLAY = 0x40
+    """I moved without warning: send the tail again."""
+
+
+_PATH = MAX_PATHS - 1
+_FLAGS = int(ReportFlags.TAIL | ReportFlags.REPLAY)
+
+
 class NakReason(IntEnum):
     """Why the Switch did not do what a report asked."""
 
@@ -108,10 +122,11 @@ class Common(NamedTuple):
     grant: int
     path: int = 0
     priority: int = 0
+    flags: ReportFlags = ReportFlags.NONE
 
     def pack(self, kind: ReportKind) -> bytes:
         """40 bytes."""
-        return _HEAD.pack(_FIRST, kind, 0, *self)
+        return _HEAD.pack(_FIRST, kind, 0, *self[:5], self.path | self.flags, self.priority)
 
     def answer(self, boot_id: int, number: int | None = None) -> Common:
         """The common part of an answer to this one."""
@@ -250,9 +265,10 @@ def parse_report(datagram: bytes) -> Report:
         address, port, cookie = _MISMATCH.unpack_from(datagram, _HEADER.size)
         return Mismatch(header.dst, header.src, header.number, Locator(address, port), cookie)
     boot_id, grant, path, priority = _HEAD.unpack_from(datagram)[6:]
-    if path >= MAX_PATHS:
+    if path & ~(_PATH | _FLAGS) or (path > _PATH and kind >= ReportKind.ACK):
         raise Malformed("path")
-    common = Common(header.dst, header.src, header.number, boot_id, grant, path, priority)
+    flags = ReportFlags(path & _FLAGS)
+    common = Common(header.dst, header.src, header.number, boot_id, grant, path & _PATH, priority, flags)
     if kind < ReportKind.ACK:
         return _update(kind, common, datagram)
     return _answer(kind, common, datagram)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
+import sys
 import time
 
 import pytest
 
+from ovng.demo.net import Process
+from tests.kernel_refusal import needs_seccomp
 from tests.netns.pair import End, pair, until
+from tests.netns.rig import deployed
 from tests.netns.test_datapath import SO_RCVBUFFORCE, transfer
 
 pytestmark = [
@@ -57,3 +62,27 @@ def test_a_stream_passes_whole() -> None:
     with pair(short_queue=True) as (a, b):
         transfer(a, b, 40_000_000)
         assert not {*a.drops, *b.drops} - {"sojourn", "local_noise"}
+
+
+def named(process: Process) -> int:
+    return process.output.count("offload timestamps")
+
+
+@needs_seccomp
+def test_services_name_what_an_old_kernel_lacks() -> None:
+    """Once in the log, and in `ovng status`."""
+    program = "from tests.kernel_refusal import refuse_timestamps as refuse; refuse(); import sys"
+    old_kernel = [sys.executable, "-c", f"{program}; from ovng.cli.main import main; sys.exit(main())"]
+    with deployed(start=False) as rig:
+        processes = [rig.switch.start(wrapper=old_kernel)]
+        rig.switch.wait("Switch that serves", kind="switch")
+        processes.append(rig.alice.start(wrapper=old_kernel))
+        rig.alice.wait("attachment of alice", attached=True)
+        rig.bob.start()
+        rig.bob.wait("attachment of bob", attached=True)
+        rig.meet()
+        for process in processes:
+            until(functools.partial(named, process), 30)
+        stands = [each.status()["offloads"]["timestamps"] for each in (rig.switch, rig.alice, rig.bob)]
+        assert stands == [False, False, True]
+        assert [named(process) for process in processes] == [1, 1]

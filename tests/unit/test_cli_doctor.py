@@ -13,6 +13,7 @@ import pytest
 from ovng.cli.main import main
 from ovng.io import machine, sysctl
 from ovng.io.machine import State
+from tests.kernel_refusal import in_a_thread, needs_seccomp, refuse_timestamps
 
 
 def test_json_and_text_agree(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,6 +33,21 @@ def test_json_and_text_agree(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_not_right_says_what_to_do() -> None:
     for check in machine.examine():
         assert check.advice or check.state is State.OK
+
+
+@needs_seccomp
+def test_a_kernel_that_does_not_say_when_datagrams_came() -> None:
+    def found() -> machine.Check:
+        (check,) = (check for check in machine.examine() if check.name == "UDP timestamps")
+        return check
+
+    assert in_a_thread(found).state is State.OK
+
+    def refused() -> machine.Check:
+        refuse_timestamps()
+        return found()
+
+    assert in_a_thread(refused).state is State.WARN
 
 
 def doctor(*prefix: str, arguments: tuple[str, ...] = ()) -> tuple[int, dict[str, dict[str, str]]]:

@@ -6,6 +6,8 @@ import ipaddress
 import select
 import struct
 import time
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -31,6 +33,7 @@ from tests.datapath_rig import (
     seal,
     until,
 )
+from tests.kernel_refusal import in_a_thread, needs_seccomp, refuse_timestamps
 from tests.unit.packets import NO_VNET, TCP, UDP, Packet, slow_segments
 
 # -- Traffic
@@ -123,15 +126,30 @@ def test_offloads_can_be_turned_off_one_by_one() -> None:
         rig = Rig({name: False})
         try:
             rig.know_peer()
-            assert rig.path.stats()["offloads"] == dict.fromkeys(("vnet_hdr", "tso", "uso", "gso", "gro"), True) | {
-                name: False
-            }
+            all_on = dict.fromkeys(("vnet_hdr", "tso", "uso", "gso", "gro"), True)
+            assert rig.path.stats()["offloads"] == all_on | {name: False, "timestamps": False}
             rig.send(OUT)
             assert opened(rig.left())[1] == OUT
             rig.deliver(seal(1))
             assert rig.arrived() == NO_VNET + BACK
         finally:
             rig.close()
+
+
+@needs_seccomp
+def test_a_kernel_that_does_not_say_when_datagrams_came() -> None:
+    """It bounds no queue: told as an offload that is off, and all passes."""
+
+    def on(prepare: Callable[[], None]) -> bool:
+        prepare()
+        with closing(Rig(short_queue=True)) as rig:
+            rig.know_peer()
+            rig.deliver(seal(1))
+            assert rig.arrived() == NO_VNET + BACK
+            return bool(rig.path.stats()["offloads"]["timestamps"])
+
+    assert in_a_thread(lambda: on(lambda: None)) is True
+    assert in_a_thread(lambda: on(refuse_timestamps)) is False
 
 
 # -- What goes to Python

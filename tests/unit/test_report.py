@@ -21,6 +21,7 @@ from ovng.wire.report import (
     Nak,
     NakReason,
     Report,
+    ReportFlags,
     ReportKind,
     Update,
     echo_of,
@@ -45,8 +46,7 @@ MISMATCH = Mismatch(SWITCH, NODE, 9, HERE, COOKIE)
 ids = st.integers(1, (1 << 64) - 1).map(NodeID)
 locators = st.builds(Locator, st.binary(min_size=16, max_size=16), st.integers(0, 65_535))
 u16, u32, u64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
-commons = st.builds(
-    Common,
+common_fields = (
     st.just(SWITCH),
     st.just(NODE),
     st.integers(1, SEQUENCE_MAX),
@@ -55,21 +55,24 @@ commons = st.builds(
     st.integers(0, 3),
     st.integers(0, 255),
 )
+commons = st.builds(Common, *common_fields, st.just(ReportFlags.NONE))
+wishes = st.sampled_from([ReportFlags.NONE, ReportFlags.TAIL, ReportFlags.TAIL | ReportFlags.REPLAY])
+asking = st.builds(Common, *common_fields, wishes)
 cookies = st.binary(min_size=16, max_size=16)
 plain = st.sampled_from([ReportKind.REFRESH, ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.BYE])
 keepalives = st.integers(5, 600)
 reports: st.SearchStrategy[Report] = st.one_of(
-    st.builds(Update, plain, commons, locators, keepalives, cookies),
+    st.builds(Update, plain, asking, locators, keepalives, cookies),
     st.builds(
         Update,
         st.sampled_from([ReportKind.REFRESH, ReportKind.MOVE]),
-        commons,
+        asking,
         locators,
         keepalives,
         cookies,
         st.binary(max_size=TICKET_MAX),
     ),
-    st.builds(Update, st.just(ReportKind.GET_CRL), commons, locators, keepalives, cookies, st.just(b""), u32),
+    st.builds(Update, st.just(ReportKind.GET_CRL), asking, locators, keepalives, cookies, st.just(b""), u32),
     st.builds(Ack, commons, locators, u16, u64, st.binary(min_size=8, max_size=8)),
     st.builds(Nak, commons, st.sampled_from(NakReason), u64),
     st.builds(

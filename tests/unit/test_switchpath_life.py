@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -13,6 +14,7 @@ from ovng._fast.table import Table
 from ovng.config.values import Endpoint
 from ovng.errors import SystemProblem
 from ovng.io.switchpath import SwitchDataPath
+from tests.kernel_refusal import in_a_thread, needs_seccomp, refuse_timestamps
 from tests.switch_fixture import CONTROL, SWITCH, TABLE_KEY, A, B, C, FakeNode, World, world
 
 
@@ -44,6 +46,20 @@ def test_what_is_left_when_it_stops_is_not_told_to_somebody_elses_descriptor() -
         finally:
             for fd in reused:
                 os.close(fd)
+
+
+@needs_seccomp
+def test_a_kernel_that_does_not_say_when_datagrams_came() -> None:
+    def on(prepare: Callable[[], None]) -> bool:
+        prepare()
+        with world(short_queue=True) as w:
+            a, b = w.node(A), w.node(B)
+            sent = a.send(B)
+            assert b.receive() == [sent]
+            return w.path.timestamps
+
+    assert in_a_thread(lambda: on(lambda: None)) is True
+    assert in_a_thread(lambda: on(refuse_timestamps)) is False
 
 
 def test_stop_without_start() -> None:
@@ -130,4 +146,15 @@ def test_a_worker_refuses_what_cannot_work(
     fds: list[int], exits: tuple[int, int], key: bytes, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        Worker(Table(1, TABLE_KEY), SWITCH, fds, *exits, -1, key, batch=16, segments_max=64, ring_bytes=4096)
+        Worker(
+            Table(1, TABLE_KEY),
+            SWITCH,
+            fds,
+            *exits,
+            -1,
+            key,
+            batch=16,
+            segments_max=64,
+            ring_bytes=4096,
+            tail_bytes=4096,
+        )

@@ -1,0 +1,131 @@
+"""What a Switch keeps of what it sent, and sends again: a real loop, real sockets."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from ovng.limits import TAIL_BYTES, TAIL_MILLISECONDS
+from tests.switch_fixture import CONTROL, A, B, FakeNode, World, header, world
+
+THREE = [b"first", b"second", b"third"]
+
+
+def moved(w: World, node: FakeNode, *, provisional: bool = False, credit: int = 0) -> FakeNode:
+    """The node is at a new socket now, and the table knows; its old locator is the fallback of a provisional one."""
+    away = w.node(node.id, node.sock.getsockname()[0], attached=False)
+    old, new = node.locator.packed(), away.locator.packed()
+    if provisional:
+        w.table.set_locators(node.id, [old, new, None, None], 1, 0, 0b10)
+        w.table.set_credit(node.id, 0, credit)
+    else:
+        w.table.set_locators(node.id, [new, None, None, None], 0, -1, 0)
+    return away
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_tail_goes_to_where_the_node_is_now_in_order(host: str) -> None:
+    with world() as w:
+        a, b = w.node(A, host), w.node(B, host)
+        w.table.set_tail(B, True)
+        sent = [a.send(B, text, number=i + 1) for i, text in enumerate(THREE)]
+        assert b.receive(3) == sent
+        away = moved(w, b)
+        w.path.replay(b.id, fresh=True)
+        assert away.receive(3) == sent
+        assert w.count("tail_kept") == w.count("tail_replayed") == 3
+
+
+def test_who_did_not_ask_is_sent_nothing_again() -> None:
+    with world() as w:
+        a, b = w.node(A), w.node(B)
+        a.send(B, b"once")
+        b.receive()
+        away = moved(w, b)
+        w.path.replay(b.id, fresh=True)
+        after = a.send(B, b"after")
+        assert away.receive() == [after]
+        away.assert_silent()
+        assert w.count("tail_kept") == 0
+
+
+def test_control_is_not_kept() -> None:
+    with world() as w:
+        a, b = w.node(A), w.node(B)
+        w.table.set_tail(B, True)
+        a.send(B, b"handshake", CONTROL)
+        data = a.send(B, b"data")
+        b.receive(2)
+        away = moved(w, b)
+        w.path.replay(b.id, fresh=True)
+        assert away.receive() == [data]
+
+
+def test_what_is_old_is_not_sent_again() -> None:
+    with world() as w:
+        a, b = w.node(A), w.node(B)
+        w.table.set_tail(B, True)
+        a.send(B, b"old")
+        b.receive()
+        old = time.monotonic() + TAIL_MILLISECONDS / 1000 + 0.05
+        while time.monotonic() < old:
+            time.sleep(0.01)
+        new = a.send(B, b"new")
+        b.receive()
+        away = moved(w, b)
+        w.path.replay(b.id, fresh=True)
+        assert away.receive() == [new]
+
+
+def test_a_provisional_locator_gets_what_its_credit_covers_and_the_rest_once_confirmed() -> None:
+    with world() as w:
+        a, b = w.node(A), w.node(B)
+        w.table.set_tail(B, True)
+        sent = [a.send(B, bytes(972), number=i + 1) for i in range(10)]
+        b.receive(10)
+        away = moved(w, b, provisional=True, credit=3500)
+        w.path.replay(b.id, fresh=True)
+        assert away.receive(3) == sent[:3]
+        w.wait_count("tail_replayed", 3)
+        b.assert_silent()  # nothing goes to the old place, which has had it
+        w.table.set_locators(b.id, [None, away.locator.packed(), None, None], 1, -1, 0)
+        w.path.replay(b.id, fresh=False)
+        assert away.receive(7) == sent[3:]
+
+
+def test_a_train_is_kept_whole_and_a_node_beyond_its_share_not_at_all() -> None:
+    with world() as w:
+        a, b = w.node(A), w.node(B)
+        w.table.set_tail(B, True)
+        train = [header(B, A, number=i) + bytes(972) for i in range(1, 41)]
+        a.send_train(train)
+        assert b.receive(40) == train
+        away = moved(w, b)
+        w.path.replay(b.id, fresh=True)
+        assert away.receive(40) == train
+        for _ in range(TAIL_BYTES // 40_000 + 40):
+            a.send_train(train)
+        w.wait_count("received", 40 * (TAIL_BYTES // 40_000 + 41))
+        assert w.count("tail_kept") + w.count("tail_skipped") == 40 * (TAIL_BYTES // 40_000 + 41)
+
+
+def test_a_node_gets_its_share_at_most() -> None:
+    """Newest first counts: what is sent again is the end of what was sent, without a hole."""
+    pace = threading.Event()
+    with world() as w:
+        a, b = w.node(A), w.node(B)
+        w.table.set_tail(B, True)
+        count, size = 2 * TAIL_BYTES // 10_000, 10_000
+        sent = []
+        for number in range(1, count + 1):
+            sent.append(a.send(B, bytes(size - 28), number=number))
+            b.receive()
+            pace.wait(0.001)  # faster, and no tail would be kept
+        away = moved(w, b)
+        w.path.replay(b.id, fresh=True)
+        share = TAIL_BYTES // size
+        again = away.receive(share)
+        assert again == sent[-share:]
+        away.assert_silent()
