@@ -210,8 +210,9 @@ cdef void _keepalive(node_state* node, outbound_state* out, uint64_t id) noexcep
     where.id, where.to = id, peer_find(&node.peers, id)
     if where.to != NULL and out.active.via != NULL:
         where.key = <send_key*> pointer_load(&where.to.sending)
-        if where.key != NULL:
-            _seal(node, out, &where, out.frame, 0)
+        if where.key != NULL and _seal(node, out, &where, out.frame, 0):
+            out.packets -= 1  # nobody's packet, and no traffic
+            where.to.sent.packets -= 1
 
 
 cdef bint _read_tun(node_state* node, outbound_state* out) noexcept nogil:

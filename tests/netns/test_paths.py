@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from ovng.io.sockets import open_uplink
 from tests.netns.pair import pair, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
@@ -33,3 +34,58 @@ def test_what_a_lost_link_refused_leaves_on_the_next_path() -> None:
         a.path.set_active(1)
         assert [receiver.recv(100) for _ in packets] == packets
         assert a.path.stats()["sent_later"] == 20
+
+
+def test_an_interface_that_is_taken_away() -> None:
+    """A socket bound to it reaches nothing any more; what was sent meanwhile leaves on the next path."""
+    with (
+        pair() as (a, b),
+        a.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        b.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+    ):
+        receiver.bind((b.inner, 9))
+        receiver.settimeout(10)
+        a.run("ip", "link", "add", "uplink0", "type", "veth", "peer", "name", "uplink1")
+        a.run("ip", "link", "set", "dev", "uplink0", "up")
+        with a.host.inside():
+            uplink = open_uplink("uplink0", 7)
+        with uplink.sock:
+            a.path.set_path(1, uplink.sock, a.switch)
+        a.path.set_active(1)
+        a.run("ip", "link", "delete", "dev", "uplink0")
+        packets = [b"%d" % index for index in range(20)]
+        for packet in packets:
+            sender.sendto(packet, (b.inner, 9))
+        until(lambda: a.drops.get("send_unreachable") == 20)
+        a.path.set_active(0)
+        assert [receiver.recv(100) for _ in packets] == packets
+
+
+BACKED_OFF = 4  # retransmissions of TCP without an answer: the last was 3 s after the first loss, the next is 3 s away
+NFT_GAP = "add table inet gap; add chain inet gap in { type filter hook input priority 0; udp dport 5140 drop; }"
+TCPI_RETRANSMITS = 2  # octet of struct tcp_info
+
+
+@pytest.mark.parametrize("sender_is_back", [True, False])
+def test_tcp_goes_on_at_once_after_a_gap_at_the_far_end(sender_is_back: bool) -> None:
+    """The far end hears nothing for 3 s. It tells that it is back, or sends something of its own."""
+    with pair() as (a, b), b.open_socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind((b.inner, 7))
+        listener.listen()
+        with a.open_socket(socket.AF_INET, socket.SOCK_STREAM) as sender:
+            sender.connect((b.inner, 7))
+            receiver, _ = listener.accept()
+            with receiver:
+                sender.sendall(b"before")
+                assert receiver.recv(100) == b"before"
+                b.run("nft", NFT_GAP)
+                sender.sendall(b"within")
+                until(lambda: sender.getsockopt(socket.SOL_TCP, socket.TCP_INFO, 8)[TCPI_RETRANSMITS] == BACKED_OFF)
+                b.run("nft", "delete table inet gap")
+                if sender_is_back:
+                    assert b.path.send_keepalive(a.id)
+                else:
+                    receiver.sendall(b"answer")
+                receiver.settimeout(1.5)  # half of what TCP alone would wait
+                assert receiver.recv(100) == b"within"
+                assert a.path.stats()["resent"] >= 1

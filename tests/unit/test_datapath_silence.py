@@ -148,6 +148,7 @@ def test_few_silent_peers_are_remembered(rig: Rig) -> None:
 def test_a_keepalive_tells_a_peer_that_we_are_back(rig: Rig) -> None:
     assert rig.path.send_keepalive(PEER)
     assert opened(rig.left()) == (1, b"")
+    assert rig.path.stats()["sent_packets"] == 0
     rig.path.set_active(-1)
     assert rig.path.send_keepalive(PEER)
     assert rig.path.send_keepalive(NodeID(99))
