@@ -373,8 +373,8 @@ class AttachmentClient:
             self._need_tls("silence", now)
 
     def _timers_of_path(self, index: int, path: ClientPath, now: Now) -> None:
-        traffic = index == self.active and self._silence.traffic(now.mono)
-        path.reporter.handle_timer(now, hurry=traffic)
+        wanted = index == self.active or self._here.silent
+        path.reporter.handle_timer(now, hurry=wanted and self._silence.traffic(now.mono))
         if now.mono >= path.next_refresh:
             path.next_refresh = now.mono + jittered(self._keepalive, _KEEPALIVE_JITTER, self._random)
             path.reporter.begin(ReportKind.REFRESH, now)
@@ -385,9 +385,20 @@ class AttachmentClient:
             if verdict == Verdict.PROBE:
                 path.reporter.probe(now)
             elif verdict == Verdict.DEAD:
-                self._events.append(PathSilent(index))
-        if path.falls_silent():
-            self._events.append(PathSilent(index))
+                self._tell_silent(index, now)
+        if path.unanswered():
+            self._tell_silent(index, now)
+
+    def _tell_silent(self, index: int, now: Now) -> None:
+        """What was dead before may live again: without the active path, all others are asked at once."""
+        path = self._paths[index]
+        if path.silent:
+            return
+        path.silent = True
+        self._events.append(PathSilent(index))
+        for other, known in self._paths.items():
+            if index == self.active and other != index:
+                known.reporter.moved(now)
 
     def _probes(self, now: Now) -> bool:
         """An early look is worth its datagrams while there is traffic to lose, and another path to go to."""

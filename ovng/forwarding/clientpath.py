@@ -9,7 +9,7 @@ from ovng.forwarding.reporter import Reporter
 from ovng.ids import Locator
 from ovng.wire.report import ReportKind
 
-SILENT_TRIES = 3  # of a report, 2 s: what nobody answered then is worth a look at other paths
+SILENT_TRIES = 3  # of a report, 2 s together: what nobody has answered then is worth a look at other paths
 
 
 class ClientPath:
@@ -22,18 +22,16 @@ class ClientPath:
         self.next_refresh = 0.0
         self.observed: Locator | None = None
         """Where the Switch sees this path; None before its first answer."""
-        self._told_silent = False
+        self.silent = False
+        """The Switch does not answer on it, as was told; until it does."""
 
     def answered(self, sample: float, now: Now) -> None:
         """An authentic answer, after `sample` seconds."""
         self.rtt.add(sample)
         self.prober.heard(now.mono)
-        self._told_silent = False
+        self.silent = False
 
-    def falls_silent(self) -> bool:
-        """True once, when the tries of a report were not answered."""
+    def unanswered(self) -> bool:
+        """True when the tries of a report were not answered."""
         exchange = self.reporter.exchange
-        if self._told_silent or exchange is None or exchange.once or exchange.tries < SILENT_TRIES:
-            return False
-        self._told_silent = exchange.kind != ReportKind.BYE
-        return self._told_silent
+        return exchange is not None and exchange.kind != ReportKind.BYE and exchange.tries > SILENT_TRIES
