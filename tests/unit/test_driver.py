@@ -14,7 +14,7 @@ import pytest
 from ovng import clock
 from ovng.clock import Now
 from ovng.errors import OvngError, SystemProblem
-from ovng.io.driver import TICK, Driver
+from ovng.io.driver import SUSPEND_MIN, TICK, Driver
 
 
 class Machine:
@@ -226,6 +226,32 @@ def test_sleep_is_noticed_when_nothing_else_happens() -> None:
     start = clock.now().mono
     asyncio.run(asyncio.wait_for(driver.run(), 10))
     assert clock.now().mono - start < TICK + 1
+
+
+def test_clocks_that_drift_apart_are_no_sleep(pipe: tuple[int, int]) -> None:
+    """Read a little apart each time, they come to more than a sleep in the end, but never at once."""
+    apart, slept = 0.0, []
+
+    def read_clock() -> Now:
+        nonlocal apart
+        apart += SUSPEND_MIN * 0.9
+        return Now(clock.now().mono, clock.now().mono + apart, 0.0)
+
+    driver = Driver(
+        deadline=lambda now: None,
+        on_timer=lambda now: None,
+        on_suspend=lambda seconds, now: slept.append(seconds),
+        read_clock=read_clock,
+    )
+
+    def readable(now: Now) -> None:
+        if os.read(pipe[0], 1) == b"z":
+            driver.stop()
+
+    driver.add_reader(pipe[0], readable)
+    os.write(pipe[1], b"abcz")
+    asyncio.run(asyncio.wait_for(driver.run(), 10))
+    assert apart > 3 * SUSPEND_MIN and not slept
 
 
 def test_calls_from_another_thread(machine: Machine) -> None:

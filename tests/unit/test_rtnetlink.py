@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovng.io.rtnetlink import Raw, split
+from ovng.io.rtnetlink import RTM_GETADDR, Raw, RouteSocket, split
 
 
 def message(kind: int, body: bytes, sequence: int = 7, flags: int = 0) -> bytes:
@@ -44,3 +46,33 @@ def test_any_bytes_come_to_an_end(data: bytes) -> None:
     parts = list(split(data))
     assert sum(len(raw.data) for raw, _, _ in parts) <= len(data)
     assert all(raw.data for raw, _, _ in parts)
+
+
+INTERRUPTED = 0x10
+
+
+def address(last: int, sequence: int, flags: int = 0) -> bytes:
+    """An RTM_NEWADDR of 192.0.2.`last`, padded as it is."""
+    return message(20, struct.pack("=BBBBIHH4B", 2, 24, 0, 0, 3, 8, 2, 192, 0, 2, last), sequence, flags)
+
+
+def dumped(*tries: list[bytes]) -> tuple[list[str], int]:
+    """The addresses that a dump gives when the kernel answers its tries so, and how often it was torn."""
+    kernel, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with kernel, contextlib.closing(RouteSocket()) as route_socket:
+        route_socket._socket.close()
+        route_socket._socket = ours
+        for sequence, entries in enumerate(tries, 1):
+            kernel.send(b"".join([*entries, message(3, bytes(4), sequence)]))
+        found = route_socket.dump(RTM_GETADDR, route_socket.message(RTM_GETADDR))
+        return sorted(entry.get_attr("IFA_LOCAL") for entry in found), route_socket.torn
+
+
+def test_a_dump_that_is_interrupted_is_asked_for_again() -> None:
+    assert dumped([address(1, 1, INTERRUPTED), address(2, 1)], [address(3, 2)]) == (["192.0.2.3"], 0)
+
+
+def test_a_table_that_never_stands_still_is_what_was_seen_of_it() -> None:
+    """Each try may miss an entry, or tell one twice."""
+    tries = [[address(1 + number % 2, number, INTERRUPTED)] * 2 for number in range(1, 5)]
+    assert dumped(*tries) == (["192.0.2.1", "192.0.2.2"], 1)
