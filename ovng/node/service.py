@@ -112,6 +112,7 @@ class NodeService:
         self._end_by: float | None = None  # monotonic
         self._bye_at: float | None = None  # monotonic: when the Switch is told, at the latest
         self._left = False
+        self._was_away = False  # nothing could reach us for a while
         self._warn_at = 0.0  # boot
         self._offloads_at, self._offloads = 0.0, dict(self.path.stats()["offloads"])
         self._driver = Driver(
@@ -227,6 +228,12 @@ class NodeService:
         self.roamer.set_uplinks(choose_uplinks(self.links, self.switch.ips, self.profile.uplinks), now.mono)
         self._follow_roamer(now)
 
+    def _come_back(self) -> None:
+        """Peers hear that we can be reached again: what TCP sent us in vain they send again, without its timer."""
+        self._was_away = False
+        for info in self.sessions.sessions():
+            self.path.send_keepalive(info.peer)
+
     def _follow_roamer(self, now: Now) -> None:
         """Carry out which paths there are, and which one data takes."""
         for action in self.roamer.actions():
@@ -251,6 +258,7 @@ class NodeService:
                 case roamer.Wait():
                     log.info("no way to the Switch: packets wait")
                     self.switch.activate(-1)
+                    self._was_away = True
                 case roamer.Close(slot):
                     self.switch.close(slot)
                     self.client.remove_path(slot)
@@ -367,7 +375,10 @@ class NodeService:
             case attachment.PathAnswered(slot):
                 self.roamer.on(slot, PathEvent.ANSWERED, now.mono)
                 self._follow_roamer(now)
+                if self._was_away and slot == self.client.active:
+                    self._come_back()
             case attachment.PathSilent(slot):
+                self._was_away |= slot == self.client.active
                 self.switch.silent(slot)
                 self.roamer.on(slot, PathEvent.SILENT, now.mono)
                 self._follow_roamer(now)
