@@ -32,7 +32,7 @@ from ovng.roaming.snapshot import DefaultRoute, Interface, LinkSnapshot, Way, pr
 
 log = logging.getLogger(__name__)
 
-SETTLE = 0.05  # seconds
+SETTLE = 0.005  # seconds: a new address and its route are told one after the other
 LOOKING_SHARE = 0.2  # of the time
 LOOKING_CREDIT = 0.5  # seconds of looking
 TUNNEL_ALIAS = "ovng"

@@ -239,7 +239,7 @@ class NodeService:
         for action in self.roamer.actions():
             match action:
                 case roamer.Open(slot, uplink):
-                    if not self.switch.open(slot, uplink.name):
+                    if not self.switch.open(slot, uplink.name, uplink.ways):
                         self.roamer.on(slot, PathEvent.SILENT, now.mono)
                     log.info("path %d: %s", slot, uplink.name or "any interface")
                     if self.client.path(slot) is None or self.client.attached:
@@ -247,6 +247,7 @@ class NodeService:
                 case roamer.Changed(slot, uplink, moved):
                     self.client.set_priority(slot, uplink.priority)
                     if moved:
+                        self.switch.set_reaches(slot, uplink.ways)
                         self.client.network_changed(now, slot)
                     if moved and slot == self.roamer.active:
                         self.sessions.retry_now(now)

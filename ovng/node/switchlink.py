@@ -34,6 +34,8 @@ class LinkPath:
 
     name: str
     udp: UdpSocket
+    reaches: frozenset[IPAddress]
+    """Those of the Switch's addresses to which the uplink has a way."""
     addresses: SwitchAddresses = field(default_factory=SwitchAddresses)
 
 
@@ -59,8 +61,11 @@ class SwitchLink:
 
     # -- Paths
 
-    def open(self, slot: int, name: str) -> bool:
-        """Make a path (0 … 3) of this interface ("" = any). False: it could not be, and the log says why."""
+    def open(self, slot: int, name: str, reaches: Iterable[IPAddress]) -> bool:
+        """Make a path (0 … 3) of this interface ("" = any), to these of the Switch's addresses.
+
+        False: it could not be, and the log says why.
+        """
         self.close(slot)
         if self._port:  # a socket bound to nothing would hold it
             for other in [other for other, path in self._paths.items() if not (path.name and name)]:
@@ -70,10 +75,18 @@ class SwitchLink:
         except SystemProblem as error:
             log.warning("uplink %s cannot be used: %s", name, error)
             return False
-        path = self._paths[slot] = LinkPath(name, udp)
+        path = self._paths[slot] = LinkPath(name, udp, frozenset(reaches))
         path.addresses.update(self._usable(path))
         self._use(slot)
         return True
+
+    def set_reaches(self, slot: int, reaches: Iterable[IPAddress]) -> None:
+        """The uplink's ways are others now."""
+        path = self._paths.get(slot)
+        if path is not None:
+            path.reaches = frozenset(reaches)
+            if path.addresses.update(self._usable(path)):
+                self._use(slot)
 
     def close(self, slot: int) -> None:
         """Forget a path. Harmless when there is none."""
@@ -182,7 +195,11 @@ class SwitchLink:
             log.warning("the Switch's name gives no address to use (%s), asking again", escape(why))
 
     def _usable(self, path: LinkPath) -> list[Locator]:
-        return [locator for locator in self._names.candidates if path.udp.reaches_v6 or locator.ip.version == 4]
+        return [
+            locator
+            for locator in self._names.candidates
+            if locator.ip in path.reaches and (path.udp.reaches_v6 or locator.ip.version == 4)
+        ]
 
     def _use(self, slot: int) -> None:
         """Data goes to the address in use, or to the first candidate until one has answered."""

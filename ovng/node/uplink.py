@@ -27,7 +27,7 @@ class SwitchAddresses:
             return False
         self.candidates = candidates
         if self.current not in candidates:
-            self._searching = True
+            self.current, self._searching = None, True
         return True
 
     def heard(self, source: Locator) -> bool:

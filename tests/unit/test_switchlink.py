@@ -47,7 +47,7 @@ def link() -> Iterator[Callable[[], SwitchLink]]:
     def make() -> SwitchLink:
         one = SwitchLink(0, Path(), lambda now: None)  # type: ignore[arg-type]
         made.append(one)
-        assert one.open(0, "")
+        assert one.open(0, "", map(ipaddress.ip_address, (V6.host, V4.host)))
         return one
 
     yield make
