@@ -37,7 +37,7 @@ from ovng._fast.table cimport (
     atomic_get, atomic_put, table_find, table_hash, table_lookup, table_node, table_resolve, table_source, table_touch,
     table_wants_tail,
 )
-from ovng._fast.tail cimport tail_at, tail_collect, tail_done, tail_entry, tail_free, tail_init, tail_keep
+from ovng._fast.tail cimport tail_at, tail_collect, tail_entry, tail_free, tail_init, tail_keep
 from ovng._fast.udp cimport udp_receive, udp_receiver_free, udp_receiver_init
 
 import os
@@ -270,19 +270,18 @@ cdef void _judge_runs(switch_worker* worker) noexcept nogil:
 
 # -- Again
 
-cdef void _replay(switch_worker* worker, uint64_t dst, bint fresh) noexcept nogil:
-    """Send a node's tail to where it is now, as far as the credit of a provisional locator goes."""
+cdef void _replay(switch_worker* worker, uint64_t dst) noexcept nogil:
+    """Send a node's tail to where it is now. (Should it be moving again, its credit is the bound.)"""
     cdef uint64_t hashed = table_hash(worker.table, dst)
     cdef table_node* node = table_find(worker.table, dst, hashed)
-    cdef unsigned int left = tail_collect(&worker.tail, dst, hashed, fresh, worker.now)
+    cdef unsigned int left = tail_collect(&worker.tail, dst, hashed, worker.now)
     cdef uint8_t to[TABLE_LOCATOR]
-    cdef uint64_t position = 0
     cdef tail_entry* entry
     cdef flow_key flow
     cdef uint32_t offset, length
     while left > 0:
-        position = worker.tail.found[left - 1]
-        entry = tail_at(&worker.tail, position)
+        left -= 1
+        entry = tail_at(&worker.tail, worker.tail.found[left])
         flow.dst, flow.dst_hash = dst, hashed
         flow.src = frame_source(<unsigned char*> entry + sizeof(tail_entry))
         flow.src_hash = table_hash(worker.table, flow.src)
@@ -297,19 +296,17 @@ cdef void _replay(switch_worker* worker, uint64_t dst, bint fresh) noexcept nogi
             )
             worker.tail.replayed += 1
             offset += length
-        tail_done(&worker.tail, hashed, position)
-        left -= 1
     parcels_send(&worker.book)
 
 
 cdef void _take_replays(switch_worker* worker) noexcept nogil:
-    cdef uint32_t fresh
+    cdef uint32_t kind
     cdef uint64_t node
     ring_acknowledge(worker.wake_fd)
     _read_clock(worker)
-    while ring_peek(worker.replays, &fresh) == sizeof(node):
+    while ring_peek(worker.replays, &kind) == sizeof(node):
         ring_take(worker.replays, &node, sizeof(node))
-        _replay(worker, node, fresh)
+        _replay(worker, node)
 
 
 # -- Receiving
@@ -511,8 +508,8 @@ cdef class Worker:
         atomic_put(&self._worker.stopping, 1)
         ring_signal(self._worker.wake_fd)
 
-    def replay(self, uint64_t node, bint fresh):
-        return ring_put(self._worker.replays, fresh, &node, sizeof(node), NULL, 0) == 0
+    def replay(self, uint64_t node):
+        return ring_put(self._worker.replays, 0, &node, sizeof(node), NULL, 0) == 0
 
     def drain_known(self, Py_ssize_t limit):
         return ring_drain(self._worker.known, limit)

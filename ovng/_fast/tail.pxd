@@ -11,7 +11,6 @@ cdef enum:
 cdef struct tail_head:
     uint64_t dst  # 0: nobody
     uint64_t latest  # position of its newest entry, 0: none
-    uint64_t replayed  # newest position that was sent again
     uint64_t window  # milliseconds: since when `spent` counts
     uint64_t spent  # bytes
 
@@ -45,7 +44,6 @@ cdef void tail_keep(
     tail_log* log, uint64_t dst, uint64_t dst_hash, const uint8_t* data, uint32_t length, uint32_t segment,
     uint32_t count, uint64_t now,
 ) noexcept nogil
-# How many entries are to be sent again: `found` has them, newest first. `fresh`: also those that were, before.
-cdef unsigned int tail_collect(tail_log* log, uint64_t dst, uint64_t dst_hash, bint fresh, uint64_t now) noexcept nogil
+# How many entries are to be sent again: `found` has them, newest first.
+cdef unsigned int tail_collect(tail_log* log, uint64_t dst, uint64_t dst_hash, uint64_t now) noexcept nogil
 cdef tail_entry* tail_at(tail_log* log, uint64_t position) noexcept nogil
-cdef void tail_done(tail_log* log, uint64_t dst_hash, uint64_t position) noexcept nogil

@@ -97,9 +97,7 @@ cdef tail_entry* tail_at(tail_log* log, uint64_t position) noexcept nogil:
     return <tail_entry*> (log.bytes + (position & (log.size - 1)))
 
 
-cdef unsigned int tail_collect(
-    tail_log* log, uint64_t dst, uint64_t dst_hash, bint fresh, uint64_t now
-) noexcept nogil:
+cdef unsigned int tail_collect(tail_log* log, uint64_t dst, uint64_t dst_hash, uint64_t now) noexcept nogil:
     cdef tail_head* head = _head(log, dst_hash)
     cdef tail_entry* entry
     cdef uint64_t position = head.latest
@@ -108,9 +106,7 @@ cdef unsigned int tail_collect(
     cdef unsigned int found = 0
     if head.dst != dst:
         return 0
-    if fresh:
-        head.replayed = 0
-    while position > head.replayed and log.end - position <= log.size and found < TAIL_RUNS:
+    while position and log.end - position <= log.size and found < TAIL_RUNS:
         entry = tail_at(log, position)
         bytes += entry.length
         datagrams += entry.count
@@ -120,7 +116,3 @@ cdef unsigned int tail_collect(
         found += 1
         position = entry.previous
     return found
-
-
-cdef void tail_done(tail_log* log, uint64_t dst_hash, uint64_t position) noexcept nogil:
-    _head(log, dst_hash).replayed = position

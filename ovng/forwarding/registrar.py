@@ -20,7 +20,7 @@ from ovng.forwarding.attachments import Attachments
 from ovng.forwarding.directory import Directory, Key, prefix_of
 from ovng.forwarding.hints import Hints
 from ovng.forwarding.moves import Moves, confirmed_locator, standby_locators
-from ovng.forwarding.reports import Replay, Reports
+from ovng.forwarding.reports import Reports
 from ovng.forwarding.resolution import Resolution
 from ovng.forwarding.revocation import Revocation
 from ovng.forwarding.snapshot import StartHints, pack_snapshot
@@ -123,8 +123,8 @@ class Registrar:
             self.counters,
         )
 
-    def replays(self) -> list[Replay]:
-        """Whose tails are to be sent again, drained; the table says where."""
+    def replays(self) -> list[NodeID]:
+        """To whom the tail is to be sent again, drained; the table says where."""
         out = self._reports.replays[:]
         self._reports.replays.clear()
         return out

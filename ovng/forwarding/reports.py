@@ -13,7 +13,6 @@ their first halves with the ACK of a move.
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
 
 from ovng.clock import Now
 from ovng.errors import Malformed, TableFull
@@ -44,13 +43,6 @@ from ovng.wire.report import (
 _NO_PROOF = bytes(PROOF_SIZE)
 
 
-class Replay(NamedTuple):
-    """The tail of what was sent to a node is to be sent again; `fresh`: all of it, else what was not sent again yet."""
-
-    node: NodeID
-    fresh: bool
-
-
 class Reports:
     """Handles what nodes report. Nothing here is kept per node: all state is in the table's records."""
 
@@ -70,8 +62,8 @@ class Reports:
         self._table, self._attachments, self._tickets = table, attachments, tickets
         self._moves, self._hints, self._revocation = moves, hints, revocation
         self._counters = counters
-        self.replays: list[Replay] = []
-        """Tails to send again; taken by the owner."""
+        self.replays: list[NodeID] = []
+        """To whom the tail is to be sent again; taken by the owner."""
 
     def handle_untrusted(self, datagram: bytes, source: Locator, now: Now) -> list[Out]:
         """One datagram of type REPORT, and the answers to it."""
@@ -174,7 +166,7 @@ class Reports:
             record.change = max(record.change, common.number)
             self._renew(update, record, now)
             if newest and ReportFlags.REPLAY in common.flags:
-                self.replays.append(Replay(node, update.kind == ReportKind.MOVE))
+                self.replays.append(node)
             return self._ack(update, down, source, now)
         if self._is_provisional(common, source):
             return self._ack(update, down, source, now)
@@ -185,8 +177,6 @@ class Reports:
             return self._refuse(common, NakReason.MOVE_LIMIT, common.number, down, source)
         record.change = common.number
         self._moves.begin(node, source.packed(), common.path, UPDATE_SIZE, now.mono)
-        if ReportFlags.REPLAY in common.flags:
-            self.replays.append(Replay(node, True))
         self._counters["moves"] += 1
         return self._ack(update, down, source, now)
 

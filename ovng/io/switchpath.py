@@ -191,10 +191,10 @@ class SwitchDataPath:
                 self._senders[worker][index].queue_one(packed, datagram, local)
         self._flush()
 
-    def replay(self, node: NodeID, *, fresh: bool) -> None:
-        """Send again what was sent to a node last, to where it is now. `fresh`: also what was sent again already."""
+    def replay(self, node: NodeID) -> None:
+        """Send again what was sent to a node last, to where it is now."""
         for worker in self._workers:
-            worker.replay(node, fresh)
+            worker.replay(node)
 
     def stats(self) -> dict[str, int]:
         """Counters by name, summed over the workers; `drop_…` are datagrams, each under its own reason."""

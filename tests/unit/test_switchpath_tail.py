@@ -13,15 +13,10 @@ from tests.switch_fixture import CONTROL, A, B, FakeNode, World, header, world
 THREE = [b"first", b"second", b"third"]
 
 
-def moved(w: World, node: FakeNode, *, provisional: bool = False, credit: int = 0) -> FakeNode:
-    """The node is at a new socket now, and the table knows; its old locator is the fallback of a provisional one."""
+def moved(w: World, node: FakeNode) -> FakeNode:
+    """The node is at a new socket now, and the table knows."""
     away = w.node(node.id, node.sock.getsockname()[0], attached=False)
-    old, new = node.locator.packed(), away.locator.packed()
-    if provisional:
-        w.table.set_locators(node.id, [old, new, None, None], 1, 0, 0b10)
-        w.table.set_credit(node.id, 0, credit)
-    else:
-        w.table.set_locators(node.id, [new, None, None, None], 0, -1, 0)
+    w.place(node, away.locator)
     return away
 
 
@@ -33,7 +28,7 @@ def test_the_tail_goes_to_where_the_node_is_now_in_order(host: str) -> None:
         sent = [a.send(B, text, number=i + 1) for i, text in enumerate(THREE)]
         assert b.receive(3) == sent
         away = moved(w, b)
-        w.path.replay(b.id, fresh=True)
+        w.path.replay(b.id)
         assert away.receive(3) == sent
         assert w.count("tail_kept") == w.count("tail_replayed") == 3
 
@@ -44,7 +39,7 @@ def test_who_did_not_ask_is_sent_nothing_again() -> None:
         a.send(B, b"once")
         b.receive()
         away = moved(w, b)
-        w.path.replay(b.id, fresh=True)
+        w.path.replay(b.id)
         after = a.send(B, b"after")
         assert away.receive() == [after]
         away.assert_silent()
@@ -59,7 +54,7 @@ def test_control_is_not_kept() -> None:
         data = a.send(B, b"data")
         b.receive(2)
         away = moved(w, b)
-        w.path.replay(b.id, fresh=True)
+        w.path.replay(b.id)
         assert away.receive() == [data]
 
 
@@ -75,24 +70,24 @@ def test_what_is_old_is_not_sent_again() -> None:
         new = a.send(B, b"new")
         b.receive()
         away = moved(w, b)
-        w.path.replay(b.id, fresh=True)
+        w.path.replay(b.id)
         assert away.receive() == [new]
 
 
-def test_a_provisional_locator_gets_what_its_credit_covers_and_the_rest_once_confirmed() -> None:
+def test_a_node_that_moves_again_gets_no_more_than_its_credit() -> None:
     with world() as w:
         a, b = w.node(A), w.node(B)
         w.table.set_tail(B, True)
         sent = [a.send(B, bytes(972), number=i + 1) for i in range(10)]
         b.receive(10)
-        away = moved(w, b, provisional=True, credit=3500)
-        w.path.replay(b.id, fresh=True)
+        away = w.node(b.id, attached=False)
+        w.place(b, b.locator, away.locator, active=1, fallback=0, mask=0b10)
+        w.table.set_credit(b.id, 0, 3500)
+        w.path.replay(b.id)
         assert away.receive(3) == sent[:3]
         w.wait_count("tail_replayed", 3)
-        b.assert_silent()  # nothing goes to the old place, which has had it
-        w.table.set_locators(b.id, [None, away.locator.packed(), None, None], 1, -1, 0)
-        w.path.replay(b.id, fresh=False)
-        assert away.receive(7) == sent[3:]
+        away.assert_silent()
+        b.assert_silent()  # it has had them
 
 
 def test_a_train_is_kept_whole_and_a_node_beyond_its_share_not_at_all() -> None:
@@ -103,7 +98,7 @@ def test_a_train_is_kept_whole_and_a_node_beyond_its_share_not_at_all() -> None:
         a.send_train(train)
         assert b.receive(40) == train
         away = moved(w, b)
-        w.path.replay(b.id, fresh=True)
+        w.path.replay(b.id)
         assert away.receive(40) == train
         for _ in range(TAIL_BYTES // 40_000 + 40):
             a.send_train(train)
@@ -124,7 +119,7 @@ def test_a_node_gets_its_share_at_most() -> None:
             b.receive()
             pace.wait(0.001)  # faster, and no tail would be kept
         away = moved(w, b)
-        w.path.replay(b.id, fresh=True)
+        w.path.replay(b.id)
         share = TAIL_BYTES // size
         again = away.receive(share)
         assert again == sent[-share:]
