@@ -41,6 +41,7 @@ cdef struct report_update:
     uint8_t kind
     uint8_t path
     bint tail
+    bint copy
     uint8_t priority
     uint16_t grant
     uint16_t keepalive

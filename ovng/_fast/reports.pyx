@@ -27,7 +27,7 @@ from ovng._fast.hmac cimport (
 from ovng._fast.switch cimport EVENT_ENDPOINT, switch_origin
 from ovng._fast.table cimport (
     ACTIVE_SHIFT, FALLBACK_SHIFT, PRESENT_SHIFT, PROVISIONAL_SHIFT, SLOT_NONE, TABLE_LOCATOR, TABLE_NEAR, TABLE_SLOTS,
-    TAIL_SHIFT, Table, credit_set, slot_of, table_lookup, table_more, table_node, table_wants_tail,
+    WISHES, Table, credit_set, slot_of, table_copies, table_lookup, table_more, table_node, table_wants_tail,
 )
 
 from ovng import limits
@@ -39,6 +39,7 @@ cdef enum:
     TICKET_VERSION = 1
     COOKIE_PARTS = 12 + 8 + 8 + TABLE_LOCATOR
     PATH_TAIL = 0x10  # in the path byte
+    PATH_COPY = 0x20
 
 cdef uint32_t LEASE_KEEPALIVES = limits.LEASE_KEEPALIVES
 cdef uint32_t KEEPALIVE_MIN = limits.KEEPALIVE_MIN
@@ -70,10 +71,10 @@ cdef bint _parse(const uint8_t* data, size_t length, report_update* update) noex
     if extra and update.kind > REPORT_MOVE:
         return False
     number = frame_number(data)
-    if data[38] & ~(TABLE_SLOTS - 1 | PATH_TAIL):  # one that asks for its tail now is Python's
+    if data[38] & ~(TABLE_SLOTS - 1 | PATH_TAIL | PATH_COPY):  # one that asks for its tail now is Python's
         return False
     update.path, update.priority = data[38] & (TABLE_SLOTS - 1), data[39]
-    update.tail = data[38] & PATH_TAIL != 0
+    update.tail, update.copy = data[38] & PATH_TAIL != 0, data[38] & PATH_COPY != 0
     update.keepalive = load_be16(data + REPORT_HEAD + TABLE_LOCATOR)
     if not 1 <= number <= 0xFFFFFFFF:
         return False
@@ -290,6 +291,7 @@ cdef class Reports:
         if (
             node.flags >> PROVISIONAL_SHIFT & 15  # a move is under way
             or table_wants_tail(node) != update.tail  # a change of mind
+            or (table_copies(node) >> update.path & 1) != update.copy
             or not node.flags >> (PRESENT_SHIFT + update.path) & 1
             or memcmp(own, source, TABLE_LOCATOR) != 0
         ):
@@ -309,7 +311,7 @@ cdef class Reports:
         """A MOVE to where the path is already: `Moves.confirm` without a move under way."""
         cdef uint8_t locators[TABLE_SLOTS * TABLE_LOCATOR]
         cdef int active = slot_of(node.flags, ACTIVE_SHIFT)
-        cdef uint32_t kept = <uint32_t> 15 << PRESENT_SHIFT | <uint32_t> 1 << TAIL_SHIFT
+        cdef uint32_t kept = <uint32_t> 15 << PRESENT_SHIFT | WISHES
         cdef uint32_t flags = node.flags & kept | <uint32_t> SLOT_NONE << FALLBACK_SHIFT
         if update.number > load_be32(more.record + RECORD_CHANGE):
             store_be32(more.record + RECORD_CHANGE, update.number)

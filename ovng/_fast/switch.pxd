@@ -32,6 +32,7 @@ cdef enum:
     SWITCH_FORWARDED_BYTES
     SWITCH_GRACE  # of them: from a new source, within its credit
     SWITCH_FALLBACK  # of them: to the old locator, the new one's share being spent
+    SWITCH_COPIED  # to further paths, not among `forwarded`
     SWITCH_ENDPOINT
     SWITCH_DROP_HEADER  # seven, in the order of frame_reason
     SWITCH_DROP_HEADER_LAST = SWITCH_DROP_HEADER + 6

@@ -23,7 +23,7 @@ from libc.string cimport memcmp, memcpy, memset
 from cpython.bytes cimport PyBytes_AsString
 
 from ovng._fast.frame cimport (
-    FRAME_CONTROL, FRAME_DATA, FRAME_HEADER, FRAME_PRIVATE, FRAME_REPORT, FRAME_SHORT, frame_check, frame_destination,
+    FRAME_CONTROL, FRAME_DATA, FRAME_DUP, FRAME_HEADER, FRAME_PRIVATE, FRAME_REPORT, FRAME_SHORT, frame_check, frame_destination, frame_flags,
     frame_source, store_be32, store_be64,
 )
 from ovng._fast.parcels cimport parcels_add_socket, parcels_free, parcels_init, parcels_post, parcels_send
@@ -35,7 +35,7 @@ from ovng._fast.sojourn cimport sojourn_too_long
 from ovng._fast.table cimport (
     TABLE_FALLBACK, TABLE_GRACE, TABLE_LIVE, TABLE_LOCATOR, TABLE_NO_LOCATOR, TABLE_STRAY, TABLE_UNKNOWN, Table,
     atomic_get, atomic_put, table_find, table_hash, table_lookup, table_node, table_resolve, table_source, table_touch,
-    table_wants_tail,
+    TABLE_SLOTS, table_copies, table_copy, table_wants_tail,
 )
 from ovng._fast.tail cimport tail_at, tail_collect, tail_entry, tail_free, tail_init, tail_keep
 from ovng._fast.udp cimport udp_receive, udp_receiver_free, udp_receiver_init
@@ -66,7 +66,7 @@ cdef enum:
     REPLAYS_BYTES = 65536  # thousands of moves at a time
 
 COUNTER_NAMES = (
-    "forwarded", "forwarded_bytes", "forwarded_in_grace", "forwarded_to_fallback", "endpoint",
+    "forwarded", "forwarded_bytes", "forwarded_in_grace", "forwarded_to_fallback", "copied", "endpoint",
     *("drop_" + DROP_NAMES[reason] for reason in sorted(DROP_NAMES, reverse=True)),
     "drop_src_is_switch", "drop_endpoint_type", "drop_endpoint_size", "drop_endpoint_full", "drop_misdirected",
     "drop_source_budget", "drop_sojourn", "drop_unattached", "drop_control_source", "drop_stray_source",
@@ -153,6 +153,19 @@ cdef void _unmatched(switch_worker* worker, const switch_run* run, bint attached
 
 # -- Judging: PROTOCOL 6.1
 
+cdef void _copy(
+    switch_worker* worker, const switch_run* run, unsigned char* data, uint32_t length, uint32_t count,
+    const table_node* node,
+) noexcept nogil:
+    """To the further paths that its receiver has marked (DUP)."""
+    cdef uint8_t to[TABLE_LOCATOR]
+    cdef int slot
+    for slot in range(TABLE_SLOTS):
+        if table_copy(worker.table, node, run.flow.dst, slot, to):
+            parcels_post(&worker.book, &run.flow, data, length, run.segment if count > 1 else length, to)
+            worker.counters[SWITCH_COPIED] += count
+
+
 cdef void _forward(
     switch_worker* worker, const switch_run* run, unsigned char* data, uint32_t length, uint32_t count,
     const uint8_t* to, int verdict, const table_node* node,
@@ -163,6 +176,8 @@ cdef void _forward(
             &worker.tail, run.flow.dst, run.flow.dst_hash, data, length, run.segment if count > 1 else length, count,
             worker.now,
         )
+    if table_copies(node) and run.kind == FRAME_DATA and frame_flags(data) & FRAME_DUP:
+        _copy(worker, run, data, length, count, node)
     parcels_post(&worker.book, &run.flow, data, length, run.segment if count > 1 else length, to)
     worker.counters[SWITCH_FORWARDED] += count
     worker.counters[SWITCH_FORWARDED_BYTES] += length

@@ -57,6 +57,8 @@ cdef enum:
     PROVISIONAL_SHIFT = 6
     PRESENT_SHIFT = 10
     TAIL_SHIFT = 14  # the node wants to be sent again what it may have missed
+    COPY_SHIFT = 15  # this path takes copies
+    WISHES = 31 << 14  # both
 
 cdef enum table_verdict:
     TABLE_LIVE = 0  # to the active locator; or: from a locator of this node
@@ -169,6 +171,28 @@ cdef inline int slot_of(uint32_t flags, int shift) noexcept nogil:
 cdef inline bint table_wants_tail(const table_node* node) noexcept nogil:
     """As the node's last report said; of a node that was just replaced, perhaps the other's wish."""
     return atomic_get(&node.flags) >> TAIL_SHIFT & 1
+
+
+cdef inline uint32_t table_copies(const table_node* node) noexcept nogil:
+    """Paths that take copies: bit i, path i. A node may have been replaced since: `table_copy` knows."""
+    return atomic_get(&node.flags) >> COPY_SHIFT & 15
+
+
+cdef inline bint table_copy(
+    const node_table* table, const table_node* node, uint64_t id, int slot, uint8_t* locator
+) noexcept nogil:
+    """Where a copy for this path goes; False when the path is the active one, is not sure to be there, or wants none."""
+    cdef table_view view
+    if (
+        not table_read(table, node, id, &view)
+        or slot_of(view.flags, ACTIVE_SHIFT) == slot
+        or not view.flags >> (COPY_SHIFT + slot) & 1
+        or not view.flags >> (PRESENT_SHIFT + slot) & 1
+        or view.flags >> (PROVISIONAL_SHIFT + slot) & 1
+    ):
+        return False
+    memcpy(locator, view.locators + TABLE_LOCATOR * slot, TABLE_LOCATOR)
+    return True
 
 
 cdef inline int table_resolve(

@@ -188,7 +188,7 @@ cdef class Table:
         self._publish(
             node,
             id,
-            node.flags & (<uint32_t> 1 << TAIL_SHIFT)
+            node.flags & WISHES
             | _slot(active, present) << ACTIVE_SHIFT
             | _slot(fallback, present) << FALLBACK_SHIFT
             | <uint32_t> provisional_mask << PROVISIONAL_SHIFT
@@ -215,18 +215,24 @@ cdef class Table:
             view.flags >> PROVISIONAL_SHIFT & 15,
         )
 
-    def set_tail(self, uint64_t id, bint wanted):
-        """Whether what is sent to this node is kept for a while. Raises KeyError."""
+    def set_wishes(self, uint64_t id, bint tail, uint32_t copies):
+        """Whether what is sent to this node is kept for a while; which paths take copies (bit i: path i).
+
+        Raises KeyError, ValueError.
+        """
         cdef table_node* node = self._find(id)
-        cdef uint32_t flag = <uint32_t> 1 << TAIL_SHIFT
+        if copies >> TABLE_SLOTS:
+            raise ValueError(f"copies {copies}")
         seq_write_begin(&node.seq)
-        atomic_put(&node.flags, node.flags | flag if wanted else node.flags & ~flag)
+        atomic_put(
+            &node.flags, node.flags & ~<uint32_t> WISHES | <uint32_t> tail << TAIL_SHIFT | copies << COPY_SHIFT
+        )
         seq_write_end(&node.seq)
 
-    def tail(self, uint64_t id):
-        """As set; False for an unknown node."""
+    def wishes(self, uint64_t id):
+        """(tail, copies) as set; (False, 0) for an unknown node."""
         cdef table_node* node = table_lookup(&self.table, id) if id else NULL
-        return node != NULL and table_wants_tail(node)
+        return (False, 0) if node == NULL else (bool(table_wants_tail(node)), table_copies(node))
 
     def set_credit(self, uint64_t id, int32_t incoming, int32_t outgoing):
         """Bytes forwarded from unknown sources, and to a provisional locator, from now on. Raises KeyError, ValueError."""

@@ -81,6 +81,8 @@ class ClientConfig:
     """`keepalive` in seconds, 5 … 600: how often the Switch hears from an idle node."""
 
     keepalive: int = KEEPALIVE_DEFAULT
+    copies: bool = False
+    """All paths take copies of what others send twice."""
 
 
 class AttachmentClient:
@@ -88,7 +90,7 @@ class AttachmentClient:
 
     def __init__(self, me: NodeID, random: Random, seal: AeadFactory, config: ClientConfig | None = None) -> None:
         self._me, self._random, self._factory = me, random, seal
-        self._keepalive = (config or ClientConfig()).keepalive
+        self._keepalive, self._copies = (config.keepalive, config.copies) if config else (KEEPALIVE_DEFAULT, False)
         self._instance = int.from_bytes(random(8), "big")
         self._held: GrantHeld | None = None
         self._outgoing: list[tuple[int, bytes]] = []
@@ -406,7 +408,9 @@ class AttachmentClient:
 
     def _new_path(self, index: int, priority: int) -> ClientPath:
         queue = lambda datagram: self._outgoing.append((index, datagram))  # noqa: E731
-        return ClientPath(Reporter(self._me, self._random, self._keepalive, queue, index, priority))
+        reporter = Reporter(self._me, self._random, self._keepalive, queue, index, priority)
+        reporter.copies = self._copies
+        return ClientPath(reporter)
 
     def _send_active(self, datagram: bytes) -> None:
         self._outgoing.append((self.active, datagram))

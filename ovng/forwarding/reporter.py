@@ -79,6 +79,8 @@ class Reporter:
         self._me, self._random, self._keepalive, self._queue = me, random, keepalive, queue
         self._path, self.priority = path, priority
         self._replay = True
+        self.copies = False
+        """Whether this path takes copies of what others send twice."""
         self.active = True
         """Whether data goes this way."""
         self._held: GrantHeld | None = None
@@ -264,7 +266,7 @@ class Reporter:
             self.tls_reason = "sequence_used_up"
             return
         boot_id = held.boot_id if held.candidate is None else held.candidate
-        flags = ReportFlags.TAIL
+        flags = ReportFlags.TAIL | (ReportFlags.COPY if self.copies else ReportFlags.NONE)
         if self._replay and kind in (ReportKind.MOVE, ReportKind.CONFIRM):
             flags |= ReportFlags.REPLAY
         common = Common(held.switch_id, self._me, number, boot_id, held.grant, self._path, self.priority, flags)

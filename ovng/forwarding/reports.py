@@ -137,9 +137,10 @@ class Reports:
     def _obey(self, update: Update, record: Record, down: bytes, source: Locator, now: Now) -> list[Out]:
         common = update.common
         record.priority[common.path] = common.priority
-        wants_tail = ReportFlags.TAIL in common.flags
-        if self._table.tail(common.src) != wants_tail:
-            self._table.set_tail(common.src, wants_tail)
+        before = self._table.wishes(common.src)
+        copies = before[1] & ~(1 << common.path) | (ReportFlags.COPY in common.flags) << common.path
+        if before != (wishes := (ReportFlags.TAIL in common.flags, copies)):
+            self._table.set_wishes(common.src, *wishes)
         if update.kind == ReportKind.BYE:
             self._moves.restore(common.src, record)
             self._attachments.end_leases(common.src, record, list(range(MAX_PATHS)))

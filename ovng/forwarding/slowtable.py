@@ -40,7 +40,7 @@ class _Node:
     provisional: int = 0
     incoming: int = 0
     outgoing: int = 0
-    tail: bool = False
+    wishes: tuple[bool, int] = (False, 0)
 
 
 class SlowTable:
@@ -131,14 +131,16 @@ class SlowTable:
         node = self._nodes.get(id)
         return None if node is None else (node.locators, node.active, node.fallback, node.provisional)
 
-    def set_tail(self, id: int, wanted: bool) -> None:
-        """Whether what is sent to this node is kept for a while. Raises KeyError."""
-        self._nodes[id].tail = wanted
+    def set_wishes(self, id: int, tail: bool, copies: int) -> None:
+        """Whether what is sent to this node is kept; which paths take copies (mask). Raises KeyError, ValueError."""
+        if copies >> MAX_PATHS:
+            raise ValueError(f"copies {copies}")
+        self._nodes[id].wishes = tail, copies
 
-    def tail(self, id: int) -> bool:
-        """As set; False for an unknown node."""
+    def wishes(self, id: int) -> tuple[bool, int]:
+        """(tail, copies) as set; (False, 0) for an unknown node."""
         node = self._nodes.get(id)
-        return node is not None and node.tail
+        return (False, 0) if node is None else node.wishes
 
     def set_credit(self, id: int, incoming: int, outgoing: int) -> None:
         """Bytes left for unknown sources and for a provisional locator. Raises KeyError, ValueError."""

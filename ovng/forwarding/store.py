@@ -57,11 +57,13 @@ class NodeTable(Protocol):
     def locators(self, id: int) -> tuple[Slots, int, int, int] | None:
         """(slots, active, fallback, provisional mask)."""
 
-    def set_tail(self, id: int, wanted: bool) -> None:
-        """Whether what is sent to this node is kept for a while, to be sent again. Raises KeyError."""
+    def set_wishes(self, id: int, tail: bool, copies: int) -> None:
+        """Whether what is sent to this node is kept for a while, to be sent again; which paths take copies (bit i:
+        path i). Raises KeyError, ValueError.
+        """
 
-    def tail(self, id: int) -> bool:
-        """As set; False for an unknown node."""
+    def wishes(self, id: int) -> tuple[bool, int]:
+        """(tail, copies) as set; (False, 0) for an unknown node."""
 
     def set_credit(self, id: int, incoming: int, outgoing: int) -> None:
         """What may still come from unknown sources, and go to a provisional locator. Raises KeyError."""

@@ -63,6 +63,9 @@ FIXED = (
     "libcrypto",
     "offloads",
     "log_level",
+    "mark",
+    "mode",
+    "redundant_for",
 )
 """Keys of the profile that a reload does not change."""
 
@@ -89,9 +92,13 @@ class NodeService:
         self.switch = SwitchLink(profile.port, self.path, self._on_switch_found, profile.mark)
         self.roamer = Roamer()
         self.switch.set_endpoints(profile.switch)
+        wanted = profile.redundant_for
+        self._doubling = 2 if profile.mode == "redundant" else int(bool(wanted.dscp or wanted.ports))
+        self.path.set_interactive(frozenset(wanted.dscp), frozenset(wanted.ports))
         config = SessionConfig(float(profile.rekey_seconds), preferred_ciphers())
         self.sessions = SessionManager(self.me, "node", self.trust, secrets.token_bytes, config, self._traffic)
-        self.client = AttachmentClient(self.me, secrets.token_bytes, make_aead, ClientConfig(profile.keepalive))
+        attachment_config = ClientConfig(profile.keepalive, copies=bool(self._doubling))
+        self.client = AttachmentClient(self.me, secrets.token_bytes, make_aead, attachment_config)
         self.client.crl_held(self.trust.crl_number)
         self.overlay = Overlay(
             self.me, self.path, self.sessions, self.client, self._policy, self.path.write_tun, profile.addresses
@@ -263,6 +270,7 @@ class NodeService:
                 case roamer.Close(slot):
                     self.switch.close(slot)
                     self.client.remove_path(slot)
+        self.path.set_second(self.roamer.second if self._doubling else -1)
 
     def _on_suspend(self, seconds: float, now: Now) -> None:
         log.info("this machine slept for %.0f s", seconds)
@@ -321,6 +329,7 @@ class NodeService:
         match event:
             case session.SessionUp():
                 self.overlay.on_session_up(event.peer, event.identity)
+                self.path.set_doubling(event.peer, self._doubling)
                 log.info(
                     "session %016x with %s, generation %d, %s, in %.0f ms",
                     event.session_id,
@@ -331,6 +340,7 @@ class NodeService:
                 )
             case session.InstallReceive():
                 self.overlay.on_receive_key(event.peer, event.identity)
+                self.path.set_doubling(event.peer, self._doubling)
                 self.path.install_receive(event.peer, event.key_id, event.cipher, event.key, event.iv)
             case session.InstallSend():
                 self.path.install_send(event.peer, event.key_id, event.cipher, event.key, event.iv)

@@ -81,12 +81,12 @@ class SwitchLink:
         return True
 
     def set_reaches(self, slot: int, reaches: Iterable[IPAddress]) -> None:
-        """The uplink's ways are others now."""
+        """The uplink's ways are others now: what could not be sent by the old ones is sent by these."""
         path = self._paths.get(slot)
         if path is not None:
             path.reaches = frozenset(reaches)
-            if path.addresses.update(self._usable(path)):
-                self._use(slot)
+            path.addresses.update(self._usable(path))
+            self._use(slot)
 
     def close(self, slot: int) -> None:
         """Forget a path. Harmless when there is none."""

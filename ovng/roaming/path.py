@@ -1,6 +1,6 @@
 """The state machine of one path: a table of (state, event) → state, and how long each state lasts.
 
-`TABLE` is all there is to know; the picture in `docs/roaming.svg` is made from it, and a test walks it: every state can
+`TABLE` is all there is to know; the picture in `docs/roaming.md` is made from it, and a test walks it: every state can
 be reached, and none is a dead end. Times are monotonic seconds.
 """
 

@@ -109,6 +109,16 @@ class Roamer:
         if held is not None and held.path.on(event, now):
             self._choose(event.value, now)
 
+    @property
+    def second(self) -> int:
+        """The path that takes what is sent twice: the best of the others that is ready and costs nothing; −1: none."""
+        ready = (
+            slot
+            for slot, held in self.paths.items()
+            if slot != self.active and held.path.state == State.READY and not held.uplink.metered
+        )
+        return min(ready, key=self._order, default=-1)
+
     def handle_timer(self, now: float) -> None:
         """States that end by themselves."""
         ended = [held.path.handle_timer(now) for held in self._timed()]

@@ -58,8 +58,9 @@ def choose_uplinks(
         if ways := {ip: way for ip in wanted if (way := snapshot.ways_by_interface.get((index, ip))) is not None}:
             found.append((Uplink(snapshot.interfaces[index].name, index, ways), setting))
     if not found:
-        any_ways = {ip: way for ip in wanted if (way := snapshot.ways.get(ip)) is not None and way.interface in usable}
-        return (Uplink("", 0, any_ways),) if any_ways else ()
+        ways = {ip: way for ip in wanted if (way := snapshot.ways.get(ip)) is not None and way.interface in usable}
+        settled = all(way.source.is_loopback or way.source in _sources(snapshot) for way in ways.values())
+        return (Uplink("", 0, ways),) if ways and settled else ()
     found.sort(key=lambda entry: (entry[0].metric, entry[0].name))
     unranked = iter(range(DEFAULT_PRIORITY, DEFAULT_PRIORITY + len(found)))
     uplinks = [
@@ -73,6 +74,11 @@ def choose_uplinks(
         for uplink, setting in found
     ]
     return tuple(sorted(uplinks, key=lambda entry: (entry.metered, entry.priority, entry.name))[:MAX_PATHS])
+
+
+def _sources(snapshot: LinkSnapshot) -> set[IPAddress]:
+    """Addresses that were there when the ways were asked for: a newer one will be told with the next snapshot."""
+    return {address for interface in snapshot.interfaces.values() for address in interface.addresses}
 
 
 def _setting(name: str, settings: Sequence[UplinkSettings]) -> UplinkSettings:

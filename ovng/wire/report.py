@@ -78,12 +78,14 @@ class ReportFlags(IntFlag):
     NONE = 0
     TAIL = 0x10
     """Keep the tail of what is sent to me."""
+    COPY = 0x20
+    """Send copies of DUP datagrams to this path, too."""
     REPLAY = 0x40
     """I moved without warning: send the tail again."""
 
 
 _PATH = MAX_PATHS - 1
-_FLAGS = int(ReportFlags.TAIL | ReportFlags.REPLAY)
+_FLAGS = int(ReportFlags.TAIL | ReportFlags.COPY | ReportFlags.REPLAY)
 
 
 class NakReason(IntEnum):

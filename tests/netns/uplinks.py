@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ovng.demo.deployment import configure
-from ovng.demo.net import Host, Net, wait_until
-from tests.netns.rig import SWITCH, Rig, deployed
+from ovng.demo.net import Host, wait_until
+from tests.netns.rig import Rig, deployed
 
 UPLINKS = {"wifi": ("10.1.0", "198.18.1", 100), "lte": ("10.2.0", "198.18.2", 200)}
 
 
 @contextmanager
-def two_uplinks(alice: str = "") -> Iterator[Rig]:
+def two_uplinks(alice: str = "", bob: str = "") -> Iterator[Rig]:
     """Both nodes attached, alice by both paths and active on the first. Her old cable to the Switch is gone."""
-    with deployed(alice=alice, start=False) as rig:
+    with deployed(alice=alice, bob=bob, start=False) as rig:
         at_alice, hub = rig.alice.host, rig.switch.host
         at_alice.ip("link", "delete", "switch")
         for name, (inside, outside, metric) in UPLINKS.items():
@@ -39,12 +38,17 @@ def two_uplinks(alice: str = "") -> Iterator[Rig]:
         yield rig
 
 
+def lose(router: Host, percent: int) -> None:
+    """Let the router drop this share of what it forwards, each way, at random."""
+    router.nft(
+        "table inet weather { chain some { type filter hook forward priority 0;"
+        f" numgen random mod 100 < {percent} drop; }}\n}}\n"
+    )
+
+
 def block(router: Host, *, on: bool) -> None:
     """Let the router swallow everything, or end it: the links stay up."""
     if on:
         router.nft("table inet hole { chain swallow { type filter hook forward priority 0; policy drop; }\n}\n")
     else:
         router.run("nft", "delete", "table", "inet", "hole")
-
-
-__all__ = ["SWITCH", "Net", "block", "configure", "two_uplinks"]

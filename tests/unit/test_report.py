@@ -56,7 +56,7 @@ common_fields = (
     st.integers(0, 255),
 )
 commons = st.builds(Common, *common_fields, st.just(ReportFlags.NONE))
-wishes = st.sampled_from([ReportFlags.NONE, ReportFlags.TAIL, ReportFlags.TAIL | ReportFlags.REPLAY])
+wishes = st.lists(st.sampled_from(list(ReportFlags))).map(lambda flags: ReportFlags(sum(set(flags))))
 asking = st.builds(Common, *common_fields, wishes)
 cookies = st.binary(min_size=16, max_size=16)
 plain = st.sampled_from([ReportKind.REFRESH, ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.BYE])

@@ -100,10 +100,12 @@ def test_equal_when_nothing_changed() -> None:
 
 def test_a_way_by_no_interface_of_its_own() -> None:
     """A Switch on this machine; but not by what is down, or not to be used."""
-    lo = Interface("lo", True, True)
+    lo = Interface("lo", True, True, frozenset({SWITCH}))
     links = LinkSnapshot({1: lo}, ways={SWITCH: Way(1, SWITCH)})
     (uplink,) = choose_uplinks(links, [SWITCH])
     assert (uplink.name, uplink.index, dict(uplink.ways)) == ("", 0, links.ways)
     assert choose_uplinks(links, [SWITCH], [UplinkSettings("l*", use=False)]) == ()
     assert choose_uplinks(LinkSnapshot({1: Interface("lo", True, False)}, ways=links.ways), [SWITCH]) == ()
     assert choose_uplinks(LinkSnapshot({}, ways=links.ways), [SWITCH]) == ()
+    newer = LinkSnapshot({1: Interface("eth0", True, True)}, ways=links.ways)
+    assert choose_uplinks(newer, [SWITCH]) == (), "the source came after the addresses were looked at"

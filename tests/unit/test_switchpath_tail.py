@@ -24,7 +24,7 @@ def moved(w: World, node: FakeNode) -> FakeNode:
 def test_the_tail_goes_to_where_the_node_is_now_in_order(host: str) -> None:
     with world() as w:
         a, b = w.node(A, host), w.node(B, host)
-        w.table.set_tail(B, True)
+        w.table.set_wishes(B, True, 0)
         sent = [a.send(B, text, number=i + 1) for i, text in enumerate(THREE)]
         assert b.receive(3) == sent
         away = moved(w, b)
@@ -49,7 +49,7 @@ def test_who_did_not_ask_is_sent_nothing_again() -> None:
 def test_control_is_not_kept() -> None:
     with world() as w:
         a, b = w.node(A), w.node(B)
-        w.table.set_tail(B, True)
+        w.table.set_wishes(B, True, 0)
         a.send(B, b"handshake", CONTROL)
         data = a.send(B, b"data")
         b.receive(2)
@@ -61,7 +61,7 @@ def test_control_is_not_kept() -> None:
 def test_what_is_old_is_not_sent_again() -> None:
     with world() as w:
         a, b = w.node(A), w.node(B)
-        w.table.set_tail(B, True)
+        w.table.set_wishes(B, True, 0)
         a.send(B, b"old")
         b.receive()
         old = time.monotonic() + TAIL_MILLISECONDS / 1000 + 0.05
@@ -77,7 +77,7 @@ def test_what_is_old_is_not_sent_again() -> None:
 def test_a_node_that_moves_again_gets_no_more_than_its_credit() -> None:
     with world() as w:
         a, b = w.node(A), w.node(B)
-        w.table.set_tail(B, True)
+        w.table.set_wishes(B, True, 0)
         sent = [a.send(B, bytes(972), number=i + 1) for i in range(10)]
         b.receive(10)
         away = w.node(b.id, attached=False)
@@ -93,7 +93,7 @@ def test_a_node_that_moves_again_gets_no_more_than_its_credit() -> None:
 def test_a_train_is_kept_whole_and_a_node_beyond_its_share_not_at_all() -> None:
     with world() as w:
         a, b = w.node(A), w.node(B)
-        w.table.set_tail(B, True)
+        w.table.set_wishes(B, True, 0)
         train = [header(B, A, number=i) + bytes(972) for i in range(1, 41)]
         a.send_train(train)
         assert b.receive(40) == train
@@ -111,7 +111,7 @@ def test_a_node_gets_its_share_at_most() -> None:
     pace = threading.Event()
     with world() as w:
         a, b = w.node(A), w.node(B)
-        w.table.set_tail(B, True)
+        w.table.set_wishes(B, True, 0)
         count, size = 2 * TAIL_BYTES // 10_000, 10_000
         sent = []
         for number in range(1, count + 1):
