@@ -82,18 +82,18 @@ class Crowd:
         while len(self.attached) < self.count and not until():
             ready = poll.poll(0.02)
             for fd, _ in ready:
-                receiver, sender = ends[by_fd[fd]]
-                for message, *_ in receiver.receive():
-                    answer = self.hear(message)
-                    if answer is not None:
-                        sender.queue(to, answer)
-                sender.flush()
+                self._listen(*ends[by_fd[fd]], to)
             now = time.monotonic()
-            if now >= next_sweep and (not ready or now > next_sweep + 0.1):  # what has come is heard before
+            if now >= next_sweep:
                 next_sweep = now + SWEEP
-                for i in [i for i, (due, *_) in self._waits.items() if due <= now]:
-                    self.seen["tried again"] += 1
-                    ends[i // PER_SITE][1].queue(to, self._show(i))
+                late = [i for i, (due, *_) in self._waits.items() if due <= now]
+                for site in {i // PER_SITE for i in late}:  # whose answer is there has not waited in vain
+                    while self._listen(*ends[site], to):
+                        pass
+                for i in late:
+                    if i in self._waits and self._waits[i][0] <= now:
+                        self.seen["tried again"] += 1
+                        ends[i // PER_SITE][1].queue(to, self._show(i))
                 turn = (turn + 1) % turns
                 for i in set(range(turn, self.count, turns)) - self.attached - self._waits.keys():
                     self.seen["kept alive"] += 1
@@ -101,6 +101,16 @@ class Crowd:
                 for _, sender in ends:
                     sender.flush()
         poll.close()
+
+    def _listen(self, receiver: Receiver, sender: Sender, to: bytes) -> bool:
+        """Hear some of what waits at a socket and answer it; False when there was nothing."""
+        messages = receiver.receive()
+        for message, *_ in messages:
+            answer = self.hear(message)
+            if answer is not None:
+                sender.queue(to, answer)
+        sender.flush()
+        return bool(messages)
 
     def hear(self, datagram: bytes) -> bytes | None:
         """A datagram from the Switch; what its node says to it."""

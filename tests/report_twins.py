@@ -91,6 +91,12 @@ class Twins:
         self.compare()
         return got
 
+    def start_hints(self) -> list[Out]:
+        """What the compiled path calls the nodes of a snapshot by."""
+        entries = self.quick.start_hints(self.now)
+        hints = self._reports.start_hints(entries, self.quick.terms(self.now))
+        return [Out(datagram, Locator.unpack(packed)) for packed, datagram in hints]
+
     def pass_time(self, seconds: float) -> None:
         """And the tick at its end."""
         self.now = after(self.now, seconds)

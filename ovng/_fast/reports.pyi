@@ -22,3 +22,5 @@ class Reports:
         Returns that one's number, or their count. Answers are appended as (number of the record, datagram). `terms` is
         asked at most once.
         """
+    def start_hints(self, entries: bytes, terms: Terms) -> list[tuple[bytes, bytes]]:
+        """(locator of 18 bytes, CHALLENGE) for every entry of a snapshot that names a node which is not attached."""

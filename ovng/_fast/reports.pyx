@@ -4,6 +4,8 @@
     of a node that is not attached            CHALLENGE; with cookie and ticket → attached again, ACK
     under another boot ID                     CHALLENGE
 
+And who was attached before a restart is called: CHALLENGE to each entry of the snapshot (`Registrar.start_hints`).
+
 `forwarding/reports.py` holds all the rules. Here stand only those under which nothing is refused and nothing moves;
 a report that meets any other condition is left untouched for Python, so this file never says no but to a wrong tag.
 What both say must be equal to the byte: `tests/unit/test_fast_reports.py` gives the same reports to both.
@@ -40,6 +42,7 @@ cdef enum:
     COOKIE_PARTS = 12 + 8 + 8 + TABLE_LOCATOR
     PATH_TAIL = 0x10  # in the path byte
     PATH_COPY = 0x20
+    ENTRY = 8 + TABLE_LOCATOR  # forwarding/snapshot.py
 
 cdef uint32_t LEASE_KEEPALIVES = limits.LEASE_KEEPALIVES
 cdef uint32_t KEEPALIVE_MIN = limits.KEEPALIVE_MIN
@@ -49,6 +52,8 @@ cdef uint32_t ATTACH_AGAIN_BEFORE = limits.ATTACH_AGAIN_BEFORE
 cdef int32_t GRACE_CREDIT = limits.GRACE_CREDIT
 cdef bytes COOKIE_LABEL = b"ovng locator"
 cdef bytes TICKET_LABEL = b"ovng ticket"
+cdef uint8_t NO_ECHO[REPORT_ECHO]
+memset(NO_ECHO, 0, REPORT_ECHO)
 assert limits.MAX_PATHS == TABLE_SLOTS and limits.TICKET_MAX == REPORT_TICKET
 
 cdef struct ticket_key:
@@ -213,6 +218,23 @@ cdef class Reports:
                 break
             at += 1
         return at
+
+    def start_hints(self, bytes entries not None, terms):
+        cdef const uint8_t* entry = <const uint8_t*> PyBytes_AsString(entries)
+        cdef const uint8_t* locator
+        cdef report_update nobody
+        cdef list hints = []
+        cdef Py_ssize_t i
+        self._take_terms(terms)
+        memset(&nobody, 0, sizeof(nobody))
+        nobody.dst = self._switch_id
+        for i in range(len(entries) // ENTRY):
+            locator = entry + 8
+            nobody.src = load_be64(entry)
+            if nobody.src and load_be16(locator + 16) and table_lookup(&self._table.table, nobody.src) == NULL:
+                hints.append(((<const char*> locator)[:TABLE_LOCATOR], self._hint(&nobody, locator, NO_ECHO)))
+            entry += ENTRY
+        return hints
 
     cdef int _take_terms(self, terms) except -1:
         self._switch_id, self._boot_id, self._crl_number = terms.switch_id, terms.boot_id, terms.crl_number
@@ -456,20 +478,21 @@ cdef class Reports:
     cdef bint _challenge(
         self, const report_update* update, const uint8_t* source, Py_ssize_t at, list answers
     ) except -1:
+        if self._may_challenge((<const char*> source)[:TABLE_LOCATOR], update.src):
+            answers.append((at, self._hint(update, source, update.data + update.length - REPORT_TAG)))
+        return True
+
+    cdef bytes _hint(self, const report_update* update, const uint8_t* source, const uint8_t* echo):
+        """A CHALLENGE. `echo`: the first 8 bytes of the tag that it answers, or zeros."""
         cdef uint8_t cookie[HMAC_SIZE]
-        cdef bytes answer
-        cdef uint8_t* out
-        if not self._may_challenge((<const char*> source)[:TABLE_LOCATOR], update.src):
-            return True
-        answer = PyBytes_FromStringAndSize(NULL, REPORT_CHALLENGE_SIZE)
-        out = <uint8_t*> PyBytes_AsString(answer)
+        cdef bytes answer = PyBytes_FromStringAndSize(NULL, REPORT_CHALLENGE_SIZE)
+        cdef uint8_t* out = <uint8_t*> PyBytes_AsString(answer)
         if not self._cookie(self._current, update, source, cookie):
             raise RuntimeError("libcrypto refused to hash")
         _answer_head(out, update, REPORT_CHALLENGE, self._boot_id)
         memcpy(out + REPORT_HEAD, cookie, REPORT_COOKIE)
-        memcpy(out + REPORT_HEAD + REPORT_COOKIE, update.data + update.length - REPORT_TAG, REPORT_ECHO)
-        answers.append((at, answer))
-        return True
+        memcpy(out + REPORT_HEAD + REPORT_COOKIE, echo, REPORT_ECHO)
+        return answer
 
     cdef bint _ack(
         self, const report_update* update, const uint8_t* source, const uint8_t* master, Py_ssize_t at, list answers

@@ -23,7 +23,7 @@ from ovng.forwarding.moves import Moves, confirmed_locator, standby_locators
 from ovng.forwarding.reports import Reports
 from ovng.forwarding.resolution import Resolution
 from ovng.forwarding.revocation import Revocation
-from ovng.forwarding.snapshot import StartHints, pack_snapshot
+from ovng.forwarding.snapshot import StartHints, pack_snapshot, parse_entries
 from ovng.forwarding.store import AeadFactory, NodeTable, Out, Random
 from ovng.forwarding.terms import Terms
 from ovng.forwarding.tickets import TicketKeys
@@ -206,13 +206,22 @@ class Registrar:
 
     def deadline(self, now: Now) -> float:
         """When `tick` must be called at the latest, on the monotonic clock."""
-        parts = (self._revocation, self._resolution, self._start_hints, self._aging)
+        parts = (self._revocation, self._resolution, self._aging)
         due = self._next_step if any(part.active for part in parts) else self._next_tick
-        moves = self._moves.deadline()
-        return max(now.mono, due if moves is None else min(due, moves))
+        times = (due, self._moves.deadline(), self._start_hints.deadline())
+        return max(now.mono, min(at for at in times if at is not None))
+
+    def start_hints(self, now: Now) -> bytes:
+        """Entries of the snapshot whose nodes are to be called now, for who makes their hints faster than `tick`."""
+        return self._start_hints.due(now.mono, self.counters["tickets_taken"])
 
     def tick(self, now: Now) -> list[Out]:
         """Do what is due; harmless when nothing is."""
+        out = [
+            self._hints.challenge_start(node, locator, now)
+            for node, locator in parse_entries(self.start_hints(now))
+            if self._table.record(node) is None
+        ]
         for node in self._moves.handle_timer(now.mono):
             record = self._attachments.find(node, now)
             if record is not None:
@@ -224,15 +233,12 @@ class Registrar:
             self._resolution.sweep(now)
             if not self._aging.active:
                 self._aging.begin()
-        return self._step(now) if now.mono >= self._next_step else []
+        return out + self._step(now) if now.mono >= self._next_step else out
 
     def _step(self, now: Now) -> list[Out]:
         """One step of every walk under way."""
         self._next_step = now.mono + _BUSY_TICK
         out = self._revocation.handle_timer(now.boot)
-        for node, locator in self._start_hints.due(now.mono, self.counters["tickets_taken"]):
-            if self._table.record(node) is None:
-                out.append(self._hints.challenge_start(node, locator, now))
         for aged in self._aging.step(max(_AGED_MIN, int(len(self._table) * _BUSY_TICK / _AGING_SECONDS))):
             ended = self._attachments.age(aged, now)
             if ended is not None:

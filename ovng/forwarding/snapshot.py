@@ -19,7 +19,8 @@ _MAGIC = b"ovng nodes 1\n"
 _ENTRY = NODE_ID_SIZE + LOCATOR_SIZE
 _CHUNK = 4_096
 _SPREAD = 1.0
-_PER_SECOND = 30_000  # two reports come of each
+_STEP = 0.01  # seconds between calls: many at once would find short queues full
+_PER_SECOND = 40_000  # two reports come of each
 _OPEN_MAX = 2_500  # calls without an answer: a longer queue would make their nodes ask again
 _FORGOTTEN = 1.0  # seconds; then a node is taken to be gone
 
@@ -44,6 +45,15 @@ def _entry(table: NodeTable, node: int) -> bytes:
     return b"" if locator is None else node.to_bytes(NODE_ID_SIZE, "big") + locator
 
 
+def parse_entries(entries: bytes) -> Iterator[tuple[NodeID, Locator]]:
+    """Who and where, of whole entries; those that name nobody or nowhere are left out."""
+    for at in range(0, len(entries), _ENTRY):
+        node = int.from_bytes(entries[at : at + NODE_ID_SIZE], "big")
+        locator = Locator.unpack(entries[at + NODE_ID_SIZE : at + _ENTRY])
+        if node and locator.port:
+            yield NodeID(node), locator
+
+
 class StartHints:
     """Whom to call after a start, one after the other within a second. Times are monotonic seconds."""
 
@@ -66,8 +76,12 @@ class StartHints:
     def active(self) -> bool:
         return bool(self._data)
 
-    def due(self, now: float, returned: int) -> Iterator[tuple[NodeID, Locator]]:
-        """Those whose turn it is. `returned`: the nodes that have come back by their tickets since the start."""
+    def deadline(self) -> float | None:
+        """When somebody's turn has come."""
+        return self._last + _STEP if self.active else None
+
+    def due(self, now: float, returned: int) -> bytes:
+        """The entries of those whose turn it is. `returned`: nodes that are back by their tickets since the start."""
         total = len(self._data) // _ENTRY
         elapsed, self._last = max(0.0, now - self._last), now
         self._open = max(0.0, self._open * (1 - min(1.0, elapsed / _FORGOTTEN)) - (returned - self._returned))
@@ -76,12 +90,8 @@ class StartHints:
         count = max(0, min(total - self._done, int(self._earned)))
         self._earned -= count
         self._open += count
-        for i in range(self._done, self._done + count):
-            entry = self._data[i * _ENTRY : (i + 1) * _ENTRY]
-            node = int.from_bytes(entry[:NODE_ID_SIZE], "big")
-            locator = Locator.unpack(entry[NODE_ID_SIZE:])
-            if node and locator.known and locator.port:
-                yield NodeID(node), locator
+        entries = self._data[self._done * _ENTRY : (self._done + count) * _ENTRY]
         self._done += count
         if self._done == total:
             self._data = b""
+        return entries

@@ -182,13 +182,13 @@ class SwitchDataPath:
     def send_all(self, answers: Iterable[Out]) -> None:
         """Send many in few calls; what cannot leave is counted in `stats`."""
         for datagram, locator in answers:
-            packed = locator.packed()
-            origin = self._origin(packed)
-            if origin is None:
-                self._sent["endpoint_send_unreachable"] += 1
-            else:
-                worker, index, local = origin
-                self._senders[worker][index].queue_one(packed, datagram, local)
+            self._queue(datagram, locator.packed())
+        self._flush()
+
+    def send_start_hints(self, entries: bytes, terms: Terms) -> None:
+        """Call the nodes of these entries of a snapshot, as `Registrar.tick` would."""
+        for packed, datagram in self._reports.start_hints(entries, terms):
+            self._queue(datagram, packed)
         self._flush()
 
     def replay(self, node: NodeID) -> None:
@@ -262,6 +262,14 @@ class SwitchDataPath:
         for row in self._senders:
             for sender in row:
                 sender.flush()
+
+    def _queue(self, datagram: bytes, to: bytes) -> None:
+        origin = self._origin(to)
+        if origin is None:
+            self._sent["endpoint_send_unreachable"] += 1
+        else:
+            worker, index, local = origin
+            self._senders[worker][index].queue_one(to, datagram, local)
 
     def _note_origin(self, worker: int, index: int, record: bytes) -> None:
         source = record[:LOCATOR_SIZE]

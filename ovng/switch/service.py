@@ -135,6 +135,9 @@ class SwitchService:
 
     def _on_timer(self, now: Now) -> None:
         self.sessions.handle_timer(now)
+        entries = self.registrar.start_hints(now)
+        if entries:
+            self.path.send_start_hints(entries, self.registrar.terms(now))
         self.path.send_all(self.registrar.tick(now))
         self._snapshots.handle_timer(now)
         self._store_ticket_keys()

@@ -127,6 +127,27 @@ def test_equal_over_a_random_life(seed: int) -> None:
         assert counters[name], f"{name}: the stream did not reach it"
 
 
+@pytest.mark.parametrize("broken", [b"", bytes(7) + b"\x09" + bytes(18), bytes(8) + HOME.packed()])
+def test_the_same_nodes_are_called_after_a_start(broken: bytes) -> None:
+    """Not those that are back, nobody, nowhere; what each gets is the same to the byte."""
+    twins, truck = Twins(), FakeNode(TRUCK, "10.77.0.1/32")
+    twins.attach(truck, HOME)
+    twins.attach(FakeNode(OFFICE, "10.77.0.2/32", seed=9), AWAY)
+    data = b"".join(twins.plain.snapshot()) + broken
+    twins.restart()
+    twins.attach(truck, HOME)
+    for one in (twins.plain, twins.quick):
+        one.restore(data, twins.now)
+    twins.now = after(twins.now, 2.0)
+    twins.plain.terms(twins.now)  # cookie secrets are drawn when first asked for
+    wanted = twins.plain.tick(twins.now)
+    got = twins.start_hints()
+    assert [out.to for out in wanted] == [AWAY]
+    assert isinstance(parse_report(wanted[0].datagram), Challenge)
+    assert got == wanted
+    assert twins.quick.tick(twins.now) == [], "each is called once"
+
+
 # -- One node
 
 

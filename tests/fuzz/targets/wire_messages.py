@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from ovng.errors import Malformed
-from ovng.forwarding.snapshot import StartHints
+from ovng.forwarding.snapshot import StartHints, parse_entries
 from ovng.forwarding.tickets import TicketKeys, parse_ticket
 from ovng.ids import Locator, NodeID
 from ovng.limits import TAG_SIZE
@@ -64,7 +64,7 @@ def _ticket_keys(data: bytes) -> None:
 def _snapshot(data: bytes) -> None:
     hints = StartHints()
     count = hints.load(data, 0.0)
-    told = [told for time in (0.0, 0.5, 1.0) for told in hints.due(time, 0)]
+    told = [told for time in (0.0, 0.5, 1.0) for told in parse_entries(hints.due(time, 0))]
     assert len(told) <= count and not hints.active
 
 
