@@ -51,6 +51,7 @@ from ovng._fast.reclaim cimport epoch_enter, epoch_leave, flag_load, flag_store,
 from ovng._fast.replay cimport replay_check, replay_commit
 from ovng._fast.ring cimport ring_acknowledge, ring_put, ring_signal
 from ovng._fast.sojourn cimport sojourn_too_long
+from ovng._fast.stash cimport SILENT_MS
 from ovng._fast.udp cimport UDP_RECEIVED, locator, udp_message, udp_receive
 
 cdef extern from "<poll.h>" nogil:
@@ -237,15 +238,24 @@ cdef void _data(
         state.drops[IN_AEAD - verdict - 1] += 1
         return
     replay_commit(&key.window, header.number)  # one thread: nothing came between look-up and commit
-    _authentic(state, sender, key, header.src, packet, <uint32_t> verdict)
+    _authentic(node, state, sender, key, header.src, packet, <uint32_t> verdict)
 
 
 cdef void _authentic(
-    inbound_state* state, peer* sender, receive_key* key, uint64_t id, const uint8_t* packet, uint32_t length
+    node_state* node,
+    inbound_state* state,
+    peer* sender,
+    receive_key* key,
+    uint64_t id,
+    const uint8_t* packet,
+    uint32_t length,
 ) noexcept nogil:
+    cdef uint64_t before = sender.received.last_ms
     cdef address source
     cdef int verdict
     state.last_ms = sender.received.last_ms = state.via.received.last_ms = state.now_ms
+    if state.now_ms - before > SILENT_MS and flag_load(&node.outbound.stash.used):
+        ring_signal(node.outbound_wake)  # what it may have lost leaves again
     if not key.heard and ring_put(state.ring, EVENT_FIRST_RECEIVE, &id, sizeof(id), &key.key_id, 1) == 0:
         key.heard = True
     if length == 0:

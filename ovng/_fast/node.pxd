@@ -20,12 +20,14 @@ two; the outbound thread gives it back after `LINGER_MS` without work. Whoever d
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from ovng._fast.coalesce cimport coalescer
+from ovng._fast.interactive cimport interactive_set
 from ovng._fast.lookup cimport lookup
 from ovng._fast.paths cimport MAX_PATHS, egress, path
 from ovng._fast.reclaim cimport domain, flag_claim, flag_store
 from ovng._fast.ring cimport ring, ring_put
 from ovng._fast.routes cimport route_table
 from ovng._fast.segment cimport VNET_HEADER
+from ovng._fast.stash cimport stash
 from ovng._fast.udp cimport udp_receiver
 
 cdef extern from "<time.h>" nogil:
@@ -59,6 +61,11 @@ cdef enum:
     EVENT_SOFT_LIMIT = 6  # the same
     EVENT_HARD_LIMIT = 7  # the same
     EVENT_TRAFFIC = 8  # nothing
+
+# Records from Python to the outbound loop.
+cdef enum:
+    INJECT_PACKET = 0
+    INJECT_KEEPALIVE = 1  # peer 8 (machine order)
 
 # Drop counters. The first of each loop are the reasons of other modules: reason −1 is the base, −2 the next.
 cdef enum:
@@ -102,7 +109,12 @@ cdef struct outbound_state:
     bucket events
     uint64_t held_packets  # TUN frames that had to wait for a path
     uint64_t held_sent
+    uint64_t stashed
+    uint64_t resent
+    uint64_t doubled  # sealed packets, not their copies
     egress active
+    egress second  # copies of packets with DUP
+    stash stash  # packets to silent peers
     uint8_t* frame  # TUN reads go here, headroom included
     uint8_t* arena
     size_t arena_used
@@ -142,6 +154,8 @@ cdef struct node_state:
     route_table routes
     void* paths[MAX_PATHS]  # path*, published
     int active  # path index, −1: none
+    int second  # the same
+    void* interactive  # interactive_set*, published, NULL: nothing is
     int awake  # 0: Python sleeps, and is told of the first packet
     outbound_state outbound
     inbound_state inbound

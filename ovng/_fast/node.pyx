@@ -13,10 +13,13 @@ from ovng._fast.address cimport address_load, high_mask, low_mask, prefix
 from ovng._fast.aead cimport AEAD_KEY, AEAD_NONCE
 from ovng._fast.coalesce cimport coalesce_init
 from ovng._fast.inbound cimport inbound_run
+from ovng._fast.interactive cimport interactive_set
 from ovng._fast.lookup cimport lookup_init
 from ovng._fast.outbound cimport outbound_run
 from ovng._fast.paths cimport MAX_PATHS, UNSENT_BYTES, egress_init, path
 from ovng._fast.peers cimport (
+    DOUBLE_ALL,
+    DOUBLE_NONE,
     RECEIVE_KEYS,
     key_limits,
     peer,
@@ -34,6 +37,7 @@ from ovng._fast.peers cimport (
 from ovng._fast.reclaim cimport counter_load, flag_load, flag_store, pointer_publish, reclaim, reclaim_later
 from ovng._fast.ring cimport ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_put
 from ovng._fast.routes cimport route_add, route_free, route_remove
+from ovng._fast.stash cimport stash_free
 from ovng._fast.udp cimport (
     UDP_BATCH_GRO,
     UDP_BATCH_SINGLE,
@@ -90,6 +94,10 @@ cdef void _release_path(void* object) noexcept nogil:
     free(object)
 
 
+cdef void _release(void* object) noexcept nogil:
+    free(object)
+
+
 cdef int _read_prefix(prefix* into, version, bytes packed, bits) except -1:
     cdef int width = 4 if version == 4 else 16
     if version not in (4, 6) or len(packed) != width or not 0 <= bits <= 8 * width:
@@ -140,8 +148,8 @@ cdef class NodeLoops:
         cdef uint64_t now = monotonic_ms()
         if node.event_fd >= 0:
             raise RuntimeError("initialised already")
-        node.id, node.tun_fd, node.vnet, node.segments_max, node.active = id, tun_fd, vnet, segments_max, -1
-        node.awake = 1
+        node.id, node.tun_fd, node.vnet, node.segments_max = id, tun_fd, vnet, segments_max
+        node.active, node.second, node.awake = -1, -1, 1
         node.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         node.outbound_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         node.outbound_called = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -173,6 +181,8 @@ cdef class NodeLoops:
         # The sender's socket is set batch by batch; any one will do to begin with.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
             if egress_init(&node.outbound.active, any_socket.fileno(), segments_max, node.outbound.unsent) < 0:
+                raise MemoryError
+            if egress_init(&node.outbound.second, any_socket.fileno(), segments_max, NULL) < 0:
                 raise MemoryError
         coalesce_init(&node.inbound.out, tun_fd, vnet, tso, uso)
 
@@ -207,6 +217,10 @@ cdef class NodeLoops:
         node.outbound.frame = node.outbound.arena = NULL
         udp_receiver_free(&node.inbound.receiver)
         udp_sender_free(&node.outbound.active.sender)
+        udp_sender_free(&node.outbound.second.sender)
+        stash_free(&node.outbound.stash)
+        free(node.interactive)
+        node.interactive = NULL
         for fd in (node.event_fd, node.outbound_wake, node.outbound_called, node.inbound_wake):
             if fd >= 0:
                 close(fd)
@@ -293,6 +307,39 @@ cdef class NodeLoops:
         flag_store(&self._open().active, index)
         os.eventfd_write(self.node.outbound_wake, 1)
 
+    def set_second(self, int index):
+        """The path on which doubled packets leave, too; −1: none."""
+        flag_store(&self._open().second, index)
+
+    # -- What is doubled
+
+    def set_doubling(self, uint64_t id, int mode):
+        """0: none of the packets to the peer, 1: interactive ones, 2: all. Raises LookupError for an unknown peer."""
+        cdef peer* p = peer_find(&self._open().peers, id)
+        if not DOUBLE_NONE <= mode <= DOUBLE_ALL:
+            raise ValueError("a mode is 0 to 2")
+        if p == NULL:
+            raise LookupError(f"no peer {id:016x}")
+        flag_store(&p.doubling, mode)
+
+    def set_interactive(self, dscp, ports):
+        """DSCP values (0 … 63) and ports (0 … 65535)."""
+        cdef node_state* node = self._open()
+        cdef interactive_set* new
+        cdef interactive_set* old = <interactive_set*> node.interactive
+        if not all(0 <= value < 64 for value in dscp) or not all(0 <= port < 65536 for port in ports):
+            raise ValueError("a DSCP is 0 to 63, a port 0 to 65535")
+        new = <interactive_set*> calloc(1, sizeof(interactive_set))
+        if new == NULL:
+            raise MemoryError
+        for value in dscp:
+            new.dscp |= <uint64_t> 1 << <int> value
+        for port in ports:
+            new.ports[<int> port >> 3] |= <uint8_t> (1 << (<int> port & 7))
+        pointer_publish(&node.interactive, new)
+        if old != NULL:
+            reclaim_later(&node.readers, old, _release)
+
     # -- Peers, keys, routes
 
     def add_peer(self, uint64_t id, list prefixes not None):
@@ -316,9 +363,10 @@ cdef class NodeLoops:
     def install_send(
         self, uint64_t id, uint8_t key_id, int cipher, bytes key not None, bytes iv not None, limits not None
     ):
-        """`limits`: soft packets, soft blocks, hard packets, hard blocks. Replaces the active generation."""
+        """`limits`: soft packets and blocks, hard ones, the first ones. Replaces the active generation."""
         cdef key_limits bounds
-        bounds.soft_packets, bounds.soft_blocks, bounds.hard_packets, bounds.hard_blocks = limits
+        bounds.soft_packets, bounds.soft_blocks, bounds.hard_packets, bounds.hard_blocks = limits[:4]
+        bounds.first_packet, bounds.first_block = limits[4:]
         peer_install_send(
             &self._open().peers, id, key_id, cipher, _bytes_of(key, AEAD_KEY), _bytes_of(iv, AEAD_NONCE), &bounds
         )
@@ -357,7 +405,11 @@ cdef class NodeLoops:
         cdef size_t length = <size_t> len(packet)
         if not 0 < length <= INJECT_MAX:
             return False
-        return ring_put(node.outbound.injected, 0, PyBytes_AsString(packet), length, NULL, 0) == 0
+        return ring_put(node.outbound.injected, INJECT_PACKET, PyBytes_AsString(packet), length, NULL, 0) == 0
+
+    def send_keepalive(self, uint64_t id):
+        """An empty DATA packet. False when the ring is full."""
+        return ring_put(self._open().outbound.injected, INJECT_KEEPALIVE, &id, sizeof(id), NULL, 0) == 0
 
     def fileno(self):
         """The eventfd that is readable while `records` has something."""
@@ -379,6 +431,11 @@ cdef class NodeLoops:
         """CLOCK_MONOTONIC milliseconds of the last authentic packet in and the last sealed one out; 0: never."""
         return self.node.inbound.last_ms, self.node.outbound.last_ms
 
+    cdef uint64_t _sent(self, int counter):
+        """Of both egresses."""
+        cdef node_state* node = self.node
+        return node.outbound.active.sender.counters[counter] + node.outbound.second.sender.counters[counter]
+
     def stats(self):
         cdef node_state* node = self._open()
         cdef path* active = <path*> node.paths[node.active] if 0 <= node.active < MAX_PATHS else NULL
@@ -388,14 +445,14 @@ cdef class NodeLoops:
         drops["inject_ring_full"] = node.outbound.injected.dropped
         drops["tun_write"] = node.inbound.out.failed
         for i, name in enumerate(COUNTER_NAMES):
-            value = node.inbound.receiver.counters[i] + node.outbound.active.sender.counters[i]
+            value = node.inbound.receiver.counters[i] + self._sent(i)
             if name.startswith("send_") or name == "receive_truncated":
                 drops[name] = value
         return {
             "sent_packets": node.outbound.packets,
             "sent_bytes": node.outbound.bytes,
-            "sent_messages": node.outbound.active.sender.counters[COUNTER_NAMES.index("sent_messages")],
-            "gso_given_up": node.outbound.active.sender.counters[COUNTER_NAMES.index("gso_given_up")],
+            "sent_messages": self._sent(COUNTER_NAMES.index("sent_messages")),
+            "gso_given_up": self._sent(COUNTER_NAMES.index("gso_given_up")),
             "received_packets": node.inbound.packets,
             "received_bytes": node.inbound.bytes,
             "received_messages": node.inbound.receiver.counters[COUNTER_NAMES.index("received_messages")],
@@ -403,6 +460,9 @@ cdef class NodeLoops:
             "held": node.outbound.held_packets,
             "held_sent": node.outbound.held_sent,
             "sent_later": node.outbound.active.sent_later,
+            "stashed": node.outbound.stashed,
+            "resent": node.outbound.resent,
+            "doubled": node.outbound.doubled,
             "keepalives": node.inbound.keepalives,
             "tun_reads": node.outbound.reads,
             "tun_writes": node.inbound.out.writes,

@@ -6,8 +6,9 @@ from libc.string cimport memcpy, memset
 
 from ovng._fast.address cimport address, address_is_local_noise, inner_destination
 from ovng._fast.aead cimport AEAD_NONCE, aead_nonce, aead_seal_from
-from ovng._fast.frame cimport FRAME_DATA, FRAME_HEADER, FRAME_MAX, FRAME_TAG, frame_header, frame_write
+from ovng._fast.frame cimport FRAME_DATA, FRAME_DUP, FRAME_HEADER, FRAME_MAX, FRAME_TAG, frame_header, frame_write
 from ovng._fast.inner cimport inner_check
+from ovng._fast.interactive cimport interactive_covers, interactive_set
 from ovng._fast.node cimport (
     ARENA,
     EVENT_HARD_LIMIT,
@@ -17,6 +18,7 @@ from ovng._fast.node cimport (
     FRAME_BUFFER,
     HELD_INBOUND,
     HELD_OUTBOUND,
+    INJECT_KEEPALIVE,
     LINGER_MS,
     OUTBOUND,
     OUT_HELD_OVER,
@@ -35,7 +37,7 @@ from ovng._fast.node cimport (
 from ovng._fast.paths cimport (
     MAX_PATHS, egress_choose, egress_flush, egress_queue, egress_send_later, path,
 )
-from ovng._fast.peers cimport peer, peer_find, send_key
+from ovng._fast.peers cimport DOUBLE_ALL, DOUBLE_NONE, peer, peer_find, send_key
 from ovng._fast.reclaim cimport counter_add, epoch_enter, epoch_leave, flag_claim, flag_load, flag_store, pointer_load
 from ovng._fast.ring cimport ring_acknowledge, ring_peek, ring_put, ring_put_newest, ring_signal, ring_take
 from ovng._fast.routes cimport route, route_find
@@ -47,6 +49,7 @@ from ovng._fast.segment cimport (
     segmenter,
     vnet_header,
 )
+from ovng._fast.stash cimport stash_put, stash_take, stash_wants
 
 cdef extern from "<poll.h>" nogil:
     enum:
@@ -72,6 +75,8 @@ cdef struct target:
     uint64_t id  # 0: no route
     peer* to
     send_key* key
+    uint16_t flags  # of its datagrams
+    bint silent  # the peer: keep what is sent
 
 
 cdef void outbound_run(node_state* node) noexcept nogil:
@@ -114,6 +119,7 @@ cdef bint outbound_step(node_state* node) noexcept nogil:
     out.now_ms = monotonic_ms()
     _choose_path(node, out)
     _send_held(node, out)
+    _send_again(node, out)
     more = _take_injected(node, out)
     more = _read_tun(node, out) or more
     _flush(out)
@@ -125,7 +131,12 @@ cdef bint outbound_step(node_state* node) noexcept nogil:
 
 cdef void _choose_path(node_state* node, outbound_state* out) noexcept nogil:
     cdef int active = flag_load(&node.active)
+    cdef int second = flag_load(&node.second)
     egress_choose(&out.active, <path*> pointer_load(&node.paths[active]) if 0 <= active < MAX_PATHS else NULL)
+    egress_choose(
+        &out.second,
+        <path*> pointer_load(&node.paths[second]) if 0 <= second < MAX_PATHS and second != active else NULL,
+    )
 
 
 cdef void _send_held(node_state* node, outbound_state* out) noexcept nogil:
@@ -141,6 +152,19 @@ cdef void _send_held(node_state* node, outbound_state* out) noexcept nogil:
         out.held_sent += 1
         _forward(node, out, <vnet_header*> out.frame, out.frame + VNET_HEADER, <size_t> length - VNET_HEADER)
         length = ring_peek(out.held, &kind)
+
+
+cdef void _send_again(node_state* node, outbound_state* out) noexcept nogil:
+    """What may have been lost to peers that were silent and are heard again."""
+    cdef vnet_header nothing
+    cdef long length = stash_take(&out.stash, &node.peers, out.frame)
+    if length < 0:
+        return
+    memset(&nothing, 0, sizeof(nothing))
+    while length >= 0:
+        out.resent += 1
+        _forward(node, out, &nothing, out.frame, <size_t> length)
+        length = stash_take(&out.stash, &node.peers, out.frame)
 
 
 cdef void _hold(outbound_state* out, const vnet_header* vnet, const uint8_t* packet, size_t length) noexcept nogil:
@@ -172,8 +196,22 @@ cdef bint _take_injected(node_state* node, outbound_state* out) noexcept nogil:
         if length < 0:
             return False
         ring_take(out.injected, out.frame, <size_t> length)  # `inject` has bounded it
-        _forward(node, out, &nothing, out.frame, <size_t> length)
+        if kind == INJECT_KEEPALIVE:
+            _keepalive(node, out, (<uint64_t*> out.frame)[0])
+        else:
+            _forward(node, out, &nothing, out.frame, <size_t> length)
     return True
+
+
+cdef void _keepalive(node_state* node, outbound_state* out, uint64_t id) noexcept nogil:
+    """A DATA packet without content. None without a key or a path: it would tell nothing by then."""
+    cdef target where
+    memset(&where, 0, sizeof(where))
+    where.id, where.to = id, peer_find(&node.peers, id)
+    if where.to != NULL and out.active.via != NULL:
+        where.key = <send_key*> pointer_load(&where.to.sending)
+        if where.key != NULL:
+            _seal(node, out, &where, out.frame, 0)
 
 
 cdef bint _read_tun(node_state* node, outbound_state* out) noexcept nogil:
@@ -228,22 +266,34 @@ cdef void _forward(
         out.drops[OUT_LOCAL_NOISE] += 1
         return
     _find_target(node, &destination, &where)
+    if where.key != NULL:
+        where.silent = stash_wants(where.to, out.now_ms, packet, length)
+        if flag_load(&where.to.doubling) != DOUBLE_NONE and _is_doubled(node, &where, packet, length):
+            where.flags = FRAME_DUP
     while segment_next(&segments, &at, &size):
         if where.key == NULL or not _seal(node, out, &where, at, size):
             _tell_waiting(out, &where, at, size)
+        elif where.silent:
+            out.stashed += stash_put(&out.stash, where.id, out.now_ms, at, size)
 
 
 cdef void _find_target(node_state* node, const address* destination, target* where) noexcept nogil:
     cdef route* found = route_find(&node.routes, destination)
-    where.id = 0
-    where.to = NULL
-    where.key = NULL
+    memset(where, 0, sizeof(target))
     if found == NULL:
         return
     where.id = found.peer
     where.to = peer_find(&node.peers, found.peer)
     if where.to != NULL:
         where.key = <send_key*> pointer_load(&where.to.sending)
+
+
+cdef bint _is_doubled(node_state* node, const target* where, const uint8_t* packet, size_t length) noexcept nogil:
+    cdef const interactive_set* these
+    if flag_load(&where.to.doubling) == DOUBLE_ALL:
+        return True
+    these = <const interactive_set*> pointer_load(&node.interactive)
+    return these != NULL and interactive_covers(these, packet, length)
 
 
 cdef bint _seal(
@@ -270,7 +320,7 @@ cdef bint _seal(
     if out.arena_used + sealed > ARENA:
         _flush(out)
     datagram = out.arena + out.arena_used
-    header.type, header.key_id, header.flags = FRAME_DATA, key.key_id, 0
+    header.type, header.key_id, header.flags = FRAME_DATA, key.key_id, where.flags
     header.dst, header.src, header.number = where.id, node.id, number
     frame_write(datagram, &header)
     aead_nonce(&key.aead, number, nonce)
@@ -291,11 +341,16 @@ cdef bint _seal(
     where.to.sent.last_ms = out.now_ms
     if not egress_queue(&out.active, datagram, <uint32_t> sealed):
         out.drops[OUT_NO_PATH] += 1
+    if where.flags & FRAME_DUP:
+        out.doubled += 1
+        if out.second.via != NULL:
+            egress_queue(&out.second, datagram, <uint32_t> sealed)
     return True
 
 
 cdef void _flush(outbound_state* out) noexcept nogil:
     egress_flush(&out.active, out.now_ms)
+    egress_flush(&out.second, out.now_ms)
     out.arena_used = 0
 
 

@@ -18,12 +18,17 @@ from ovng._fast.replay cimport replay_window
 
 cdef enum:
     RECEIVE_KEYS = 4
+    DOUBLE_NONE = 0  # `peer.doubling`: what leaves with DUP, also on the second path
+    DOUBLE_INTERACTIVE = 1
+    DOUBLE_ALL = 2
 
 cdef struct key_limits:
     uint64_t soft_packets
     uint64_t soft_blocks  # of 16 bytes
     uint64_t hard_packets
     uint64_t hard_blocks
+    uint64_t first_packet  # 1 but in tests of the limits; so is `first_block`
+    uint64_t first_block
 
 cdef struct send_key:
     retired link
@@ -60,6 +65,8 @@ cdef struct peer:
     void* receiving[RECEIVE_KEYS]  # receive_key*, published
     void* prefixes  # prefix_set*, published, never NULL
     uint64_t sealed_under  # print of the newest sending key, retired or not; control thread only
+    int doubling  # DOUBLE_NONE …; stored by the control thread
+    uint64_t unanswered_ms  # when TCP data was sent, at least LOOK_MS apart; the outbound loop's (`stash`)
     traffic sent
     uint64_t apart[8]
     traffic received
@@ -100,7 +107,8 @@ cdef bint peer_remove(lookup* peers, uint64_t id) noexcept
 cdef void peers_free(lookup* peers) noexcept  # at once: no reader may be left
 
 # Control thread. Raise LookupError for an unknown peer, RuntimeError when all four receiving generations are taken,
-# ValueError for a key that is there already: its packet numbers, or its replay window, would begin anew.
+# ValueError for a key that is there already: its packet numbers, or its replay window, would begin anew; and for a
+# first packet or block of 0.
 cdef int peer_install_send(
     lookup* peers, uint64_t id, uint8_t key_id, int cipher, const uint8_t* key, const uint8_t* iv,
     const key_limits* limits,

@@ -132,6 +132,8 @@ cdef int peer_install_send(
     cdef uint64_t print = _print(peers, key)
     cdef send_key* new
     _refuse_again(print, p.sealed_under)
+    if limits.first_packet == 0 or limits.first_block == 0:
+        raise ValueError("packets and blocks are counted from 1")
     new = <send_key*> calloc(1, sizeof(send_key))
     if new == NULL:
         raise MemoryError
@@ -142,6 +144,7 @@ cdef int peer_install_send(
         raise
     new.key_id = key_id
     new.limits = limits[0]
+    new.packets, new.blocks = limits.first_packet - 1, limits.first_block - 1
     p.sealed_under = print
     _replace(peers, &p.sending, new, _release_send_key)
     return 0

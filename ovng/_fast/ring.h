@@ -116,6 +116,20 @@ static inline long ring_peek(const struct ring *ring, uint32_t *kind) {
     return (long)head[0];
 }
 
+/* Consumer: copies the payload that ring_peek found and gives its room back. */
+static inline void ring_take(struct ring *ring, void *target, size_t length) {
+    ring_copy_out(ring, ring->head + RING_RECORD_HEAD, target, length);
+    __atomic_store_n(&ring->head, ring->head + ring_record_size(length), __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Consumer: gives the room of the oldest record back, unread. There is one. */
+static inline void ring_skip(struct ring *ring) {
+    uint32_t ignored;
+    long length = ring_peek(ring, &ignored);
+    __atomic_store_n(&ring->head, ring->head + ring_record_size((size_t)length), __ATOMIC_RELEASE);
+}
+
 /* By one thread that is both sides: the oldest records make room. How many went, or -1 when it is too large. */
 static inline long ring_put_newest(struct ring *ring, uint32_t kind, const void *first, size_t first_length,
                                    const void *second, size_t second_length) {
@@ -123,19 +137,10 @@ static inline long ring_put_newest(struct ring *ring, uint32_t kind, const void 
     long gone = 0;
     if (size > ring->capacity)
         return -1;
-    for (; size > ring->capacity - (ring->tail - ring->head); gone++) {
-        uint32_t ignored;
-        ring->head += ring_record_size((size_t)ring_peek(ring, &ignored));
-    }
+    for (; size > ring->capacity - (ring->tail - ring->head); gone++)
+        ring_skip(ring);
     ring_put(ring, kind, first, first_length, second, second_length);
     return gone;
-}
-
-/* Consumer: copies the payload that ring_peek found and gives its room back. */
-static inline void ring_take(struct ring *ring, void *target, size_t length) {
-    ring_copy_out(ring, ring->head + RING_RECORD_HEAD, target, length);
-    __atomic_store_n(&ring->head, ring->head + ring_record_size(length), __ATOMIC_RELEASE);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 /* Consumer: call before draining, never after. */

@@ -19,6 +19,7 @@ cdef extern from "ring.h" nogil:
     void ring_acknowledge(int event_fd)  # before draining, never after; once for all rings that share the eventfd
     long ring_peek(const ring*, uint32_t* kind)
     void ring_take(ring*, void* target, size_t length)
+    void ring_skip(ring*)  # the oldest record; there must be one
     void ring_signal(int event_fd)
 
     # One thread that is both sides. Records that were taken out to make room, -1: it never fits.

@@ -187,6 +187,10 @@ class NodeDataPath:
         self._active = index
         self._loops.set_active(index)
 
+    def set_second(self, index: int) -> None:
+        """Send doubled packets (`set_doubling`) on this path, too; −1: on none. The active path counts as none."""
+        self._loops.set_second(index)
+
     def send_control(self, datagram: bytes, path: int | None = None) -> bool:
         """Send one datagram to the Switch from this thread, on `path` or the active one. False: lost, and counted."""
         held = self._paths.get(self._active if path is None else path)
@@ -216,6 +220,18 @@ class NodeDataPath:
         """Forget a peer and erase its keys; its routes stay and lead to no_key. Whether it was known."""
         return self._loops.remove_peer(peer)
 
+    def set_doubling(self, peer: NodeID, mode: int) -> None:
+        """Which packets to `peer` carry DUP (PROTOCOL 2) and leave on the second path, too: 0 none, 1 interactive ones,
+        2 all. A peer begins with 0. Raises LookupError for an unknown peer.
+        """
+        self._loops.set_doubling(peer, mode)
+
+    def set_interactive(self, dscp: frozenset[int], ports: frozenset[int]) -> None:
+        """What is interactive, for all peers: packets of these DSCP values (0 … 63), and TCP and UDP from or to these
+        ports. ValueError when one is out of range.
+        """
+        self._loops.set_interactive(dscp, ports)
+
     def install_send(
         self,
         peer: NodeID,
@@ -228,13 +244,16 @@ class NodeDataPath:
         soft_blocks: int = limits.REKEY_BLOCKS,
         hard_packets: int = limits.HARD_PACKETS,
         hard_blocks: int = limits.HARD_BLOCKS,
+        first_packet: int = 1,
+        first_block: int = 1,
     ) -> None:
         """Seal what goes to `peer` with this generation from the next packet on (PROTOCOL 2 and 4).
 
         `cipher` 1 or 2, `key` 32 and `iv` 12 bytes; `key_id` is the receiver's. Raises LookupError for an unknown peer,
-        ValueError for the key that it had last: packet numbers would be used twice.
+        ValueError for the key that it had last: packet numbers would be used twice. Tests begin near the limits, at a
+        later `first_packet` and `first_block`: numbers are left out, and none is used twice by that.
         """
-        bounds = (soft_packets, soft_blocks, hard_packets, hard_blocks)
+        bounds = (soft_packets, soft_blocks, hard_packets, hard_blocks, first_packet, first_block)
         self._loops.install_send(peer, key_id, cipher, key, iv, bounds)
 
     def install_receive(self, peer: NodeID, key_id: int, cipher: int, key: bytes, iv: bytes) -> None:
@@ -266,6 +285,13 @@ class NodeDataPath:
         """Route, seal and send an IP packet held back earlier. False when it found no room (counted)."""
         return self._loops.inject(packet)
 
+    def send_keepalive(self, peer: NodeID) -> bool:
+        """Send an empty packet, by which `peer` hears that we are here: after a gap it then sends again what was lost.
+
+        Nothing leaves without a key or an active path. False when it found no room (counted).
+        """
+        return self._loops.send_keepalive(peer)
+
     def write_tun(self, packet: bytes) -> bool:
         """Hand an IP packet to this machine, for example an ICMP error. False when the TUN does not take it."""
         header = bytes(10) if self._tun.offloads.vnet_hdr else b""
@@ -291,6 +317,8 @@ class NodeDataPath:
 
         `held` packets had to wait for a path (TUN's frames, also super-packets), `held_sent` have left since;
         `sent_later` datagrams left on another path than the one that could not send them.
+        `stashed` TCP packets were kept because their peer was silent, `resent` left again when it was heard; `doubled`
+        packets left with DUP.
         `last_rx_ms`, `last_tx_ms`: CLOCK_MONOTONIC milliseconds of the last authentic packet in and sealed packet out.
         """
         figures = self._loops.stats()

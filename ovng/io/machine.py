@@ -182,13 +182,23 @@ def _handshakes() -> Iterator[Check]:
 
 
 def _network() -> Iterator[Check]:
-    from ovng.io.netlink import Watcher
+    from ovng.io.rtnetlink import RouteSocket
+    from ovng.io.watch import watch_network
 
     try:
-        Watcher("").close()
+        RouteSocket().close()
         yield _ok("netlink", "yes")
-    except (OvngError, ImportError) as error:
+    except (OSError, ImportError) as error:
         yield Check("netlink", State.MISSING, "no", str(error))
+    try:
+        watcher, name, reason = watch_network("")
+        watcher.close()
+        if reason:
+            yield Check("network watcher", State.WARN, name, f"changes are seen late: {reason}")
+        else:
+            yield _ok("network watcher", name)
+    except OvngError as error:
+        yield Check("network watcher", State.MISSING, "none", str(error))
     if not sockets.ipv6_available():
         yield Check(
             "IPv6", State.WARN, "no", "the kernel was built or booted without: Switches are reached by IPv4 only"

@@ -2,10 +2,12 @@
 
 A notification is not believed, only taken as a hint what to look at again: links, addresses, default routes. So order,
 loss and bursts of notifications cannot make the picture wrong; loss that the kernel admits (ENOBUFS) makes all of it
-stale. After each look the kernel is asked how a datagram to each of the Switch's addresses would leave.
+stale. At each look the kernel is asked how a datagram to each of the Switch's addresses would leave, by itself and by
+each interface: rules and routes of all tables are in the answer.
 
 Bursts are coalesced: the first hint is followed at once, the next ones together `SETTLE` seconds later, so that a
-move is seen without delay and a storm costs at most 20 looks a second.
+move is seen without delay and a storm costs at most 20 looks a second. Where a look takes long they become fewer: half
+a second of looking may come together, a tenth of a core is never exceeded for long.
 """
 
 from __future__ import annotations
@@ -18,16 +20,19 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ovng import clock
 from ovng.clock import Now
 from ovng.errors import SystemProblem
 from ovng.ids import IPAddress
 from ovng.io import rtnetlink as rt
 from ovng.io.rtnetlink import Message, Raw, RouteSocket
-from ovng.roaming.snapshot import DefaultRoute, Interface, LinkSnapshot, Way
+from ovng.roaming.snapshot import DefaultRoute, Interface, LinkSnapshot, Way, preferred
 
 log = logging.getLogger(__name__)
 
 SETTLE = 0.05  # seconds
+LOOKING_SHARE = 0.1  # of a core
+LOOKING_CREDIT = 0.5  # seconds of looking
 TUNNEL_ALIAS = "ovng"
 """ifalias of every tunnel's interface: how one of another profile is told from an uplink."""
 ROUTE_PROTOCOL = 111
@@ -45,12 +50,11 @@ _GROUPS = (
     | rt.GROUP_NEXTHOP
 )
 _RECEIVES = 256  # datagrams read in one go; the driver calls again
-_MAIN_TABLE = 254
 _UNICAST, _LOCAL = 1, 2  # rtm_type
 _SCOPE_UNIVERSE, _SCOPE_SITE = 0, 200
 _FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: tell the route that matches, not what would be done (Linux 4.13)
 _IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING = 0x1, 0x8, 0x40
-_IFA_OPTIMISTIC, _IFA_DADFAILED, _IFA_TENTATIVE = 0x04, 0x08, 0x40
+_IFA_OPTIMISTIC, _IFA_DADFAILED, _IFA_DEPRECATED, _IFA_TENTATIVE = 0x04, 0x08, 0x20, 0x40
 
 _LINKS, _ADDRESSES, _DEFAULTS, _WAYS = "links", "addresses", "default routes", "ways"  # these at each look
 _EVERYTHING = frozenset({_LINKS, _ADDRESSES, _DEFAULTS})
@@ -72,10 +76,11 @@ class Watcher:
         self._destinations: tuple[IPAddress, ...] = ()
         self._stale: set[str] = set(_EVERYTHING)
         self._hinted = True  # something may have changed since the last look
-        self._looked = float("-inf")  # mono
+        self._looked, self._pause = float("-inf"), SETTLE  # mono, seconds
+        self._credit, self._credited = LOOKING_CREDIT, float("-inf")  # seconds of looking, mono
         self._interfaces: dict[int, Interface] = {}  # without addresses
         self._inner: set[int] = set()  # loopback and tunnels of ovng: nothing leaves the machine by these
-        self._addresses: dict[int, set[IPAddress]] = {}
+        self._addresses: dict[int, dict[IPAddress, bool]] = {}  # deprecated?
         self._defaults: frozenset[DefaultRoute] = frozenset()
         self._last: LinkSnapshot | None = None
         self.counters: Counter[str] = Counter()
@@ -120,14 +125,15 @@ class Watcher:
 
     def deadline(self) -> float | None:
         """When `take` has something to do: monotonic seconds, None for not until the next notification."""
-        return self._looked + SETTLE if self._hinted else None
+        return self._looked + self._pause if self._hinted else None
 
     def take(self, now: Now) -> LinkSnapshot | None:
         """Look again if it is time to. A snapshot when it differs from the last one taken."""
-        if not self._hinted or now.mono < self._looked + SETTLE:
+        if not self._hinted or now.mono < self._looked + self._pause:
             return None
         self._hinted, self._looked = False, now.mono
         self.counters["looks"] += 1
+        began = clock.now().mono
         try:
             snapshot = self._look()
         except Exception as error:  # the kernel refuses, or pyroute2 stumbles over what a newer kernel says
@@ -137,10 +143,18 @@ class Watcher:
             self._stale |= _EVERYTHING
             self._hinted, self._looked = True, now.mono + 1.0
             return None
+        finally:
+            self._pause = self._pause_after(clock.now().mono - began, now)
         if snapshot == self._last:
             return None
         self._last = snapshot
         return snapshot
+
+    def _pause_after(self, cost: float, now: Now) -> float:
+        """Seconds from now until looking has not taken more than its share, after a look that took `cost` seconds."""
+        earned = LOOKING_SHARE * (now.mono - self._credited)
+        self._credit, self._credited = min(LOOKING_CREDIT, self._credit + earned) - cost, now.mono
+        return max(SETTLE, -self._credit / LOOKING_SHARE)
 
     # -- Hints
 
@@ -186,7 +200,7 @@ class Watcher:
         if _DEFAULTS in stale or _LINKS in stale:
             self._look_at_default_routes()
         interfaces = {
-            index: Interface(entry.name, entry.up, entry.carrier, frozenset(self._addresses.get(index, ())))
+            index: replace(entry, addresses=preferred(self._addresses.get(index, {})))
             for index, entry in self._interfaces.items()
         }
         ways = {destination: self._way(destination) for destination in self._destinations}
@@ -218,15 +232,17 @@ class Watcher:
         self._addresses = {}
         for entry in self._requests.dump(rt.RTM_GETADDR, self._requests.message(rt.RTM_GETADDR)):
             if entry["index"] in self._interfaces and is_usable(entry):
-                self._addresses.setdefault(entry["index"], set()).add(address_of(entry))
+                self._addresses.setdefault(entry["index"], {})[address_of(entry)] = is_deprecated(_address_flags(entry))
 
     def _look_at_default_routes(self) -> None:
         found = set()
         for route in self._requests.dump_routes(_is_default_route):
-            interface = route.get_attr("RTA_OIF")
-            if interface in self._interfaces:
-                metric = route.get_attr("RTA_PRIORITY") or 0
-                found.add(DefaultRoute(rt.VERSIONS[route["family"]], interface, _gateway(route), metric))
+            version, table = rt.VERSIONS[route["family"]], route.get_attr("RTA_TABLE") or route["table"]
+            metric = route.get_attr("RTA_PRIORITY") or 0
+            hops = [(hop["oif"], hop) for hop in route.get_attr("RTA_MULTIPATH") or ()]
+            for interface, hop in hops or [(route.get_attr("RTA_OIF"), route)]:
+                if interface in self._interfaces:
+                    found.add(DefaultRoute(version, interface, _gateway(hop), metric, table))
         self._defaults = frozenset(found)
 
     def _way_through(self, index: int, destination: IPAddress) -> Way | None:
@@ -283,14 +299,8 @@ _UNREACHABLE = (
 
 
 def _is_default_route(raw: Raw) -> bool:
-    family, length, _, _, table, protocol, _, kind = raw.body(rt.ROUTE)
-    return (
-        length == 0
-        and family in rt.VERSIONS
-        and table == _MAIN_TABLE
-        and kind == _UNICAST
-        and protocol != ROUTE_PROTOCOL
-    )
+    family, length, _, _, _, protocol, _, kind = raw.body(rt.ROUTE)
+    return length == 0 and family in rt.VERSIONS and kind == _UNICAST and protocol != ROUTE_PROTOCOL
 
 
 def _gateway(route: Message) -> IPAddress | None:
@@ -304,10 +314,23 @@ def _gateway(route: Message) -> IPAddress | None:
 
 def is_usable(entry: Message) -> bool:
     """Whether an address may be a source: global scope, and not waiting for or failed at duplicate detection."""
-    flags = entry.get_attr("IFA_FLAGS")
-    flags = entry["flags"] if flags is None else flags
+    return entry["scope"] in (_SCOPE_UNIVERSE, _SCOPE_SITE) and passed_detection(_address_flags(entry))
+
+
+def passed_detection(flags: int) -> bool:
+    """By its ifa_flags: not tentative (an optimistic one may be used, RFC 4429), and nobody else's."""
     waits = flags & _IFA_TENTATIVE and not flags & _IFA_OPTIMISTIC
-    return entry["scope"] in (_SCOPE_UNIVERSE, _SCOPE_SITE) and not waits and not flags & _IFA_DADFAILED
+    return not waits and not flags & _IFA_DADFAILED
+
+
+def is_deprecated(flags: int) -> bool:
+    """By its ifa_flags: its preferred lifetime is over (RFC 4862)."""
+    return bool(flags & _IFA_DEPRECATED)
+
+
+def _address_flags(entry: Message) -> int:
+    flags = entry.get_attr("IFA_FLAGS")
+    return int(entry["flags"] if flags is None else flags)
 
 
 def address_of(entry: Message) -> IPAddress:

@@ -25,7 +25,7 @@ from ovng.io.credentials import read_profile, trust_of
 from ovng.io.driver import Driver
 from ovng.io.libcrypto import load_libcrypto, make_aead, preferred_ciphers
 from ovng.io.logs import escape
-from ovng.io.netlink import Watcher
+from ovng.io.watch import watch_network
 from ovng.node.announced import RoutePlan, plan_routes
 from ovng.node.overlay import Overlay
 from ovng.node.policy import RoutePolicy
@@ -96,7 +96,10 @@ class NodeService:
         self.overlay = Overlay(
             self.me, self.path, self.sessions, self.client, self._policy, self.path.write_tun, profile.addresses
         )
-        self.watcher = Watcher(profile.interface, profile.mark)
+        watching = watch_network(profile.interface, profile.mark)
+        self.watcher = watching.watcher
+        if watching.reason:
+            log.warning("the network is watched by %s: %s", watching.name, watching.reason)
         self.links = LinkSnapshot()
         self.plan = RoutePlan((), ())
         self._connected = tuple(self.tunnel.connected())

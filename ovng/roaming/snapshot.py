@@ -21,9 +21,9 @@ class Interface:
     up: bool
     """Administratively."""
     carrier: bool
-    """Something is at the other end."""
+    """Something is at the other end, and it may be used: operational state `up` or `unknown` (RFC 2863)."""
     addresses: frozenset[IPAddress] = frozenset()
-    """That can be sent from: global scope, and for IPv6 past duplicate address detection (not tentative)."""
+    """To send from: global scope, past duplicate address detection, `preferred`."""
 
     @property
     def usable(self) -> bool:
@@ -38,7 +38,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class DefaultRoute:
-    """A route to everywhere, in the main table."""
+    """A route to everywhere."""
 
     family: int
     """4 or 6."""
@@ -46,6 +46,8 @@ class DefaultRoute:
     """Index."""
     gateway: IPAddress | None
     metric: int
+    table: int = 254
+    """That of `main` unless said otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +74,9 @@ class LinkSnapshot:
     """By destination; one that cannot be reached, or only through the tunnel itself, is absent."""
     ways_by_interface: Mapping[tuple[int, IPAddress], Way] = field(default_factory=dict)
     """How it would leave by this interface (index), if it had to; never loopback or a tunnel of ovng."""
+
+
+def preferred(addresses: Mapping[IPAddress, bool]) -> frozenset[IPAddress]:
+    """Without the deprecated IPv6 addresses (those with True) where there is another (RFC 6724, rule 3)."""
+    fresh = frozenset(address for address, deprecated in addresses.items() if address.version == 4 or not deprecated)
+    return fresh if any(address.version == 6 for address in fresh) else frozenset(addresses)

@@ -48,6 +48,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "ssl": (("session.tls", "pki.trust", "io", "cli.main"), "TLS has two homes: the channel, and whom we trust"),
     "cryptography": (("pki.ca", "pki.signing"), "needed on the CA's machine only"),
     "pyroute2": (("io",), "netlink is the system"),
+    "netifaces": (("io.poll",), "an optional extra: only the fallback needs it"),
     "logging": (("io", "node", "switch"), "logic returns events and counts; services put them into words"),
     "pickle": ((), "it executes what it reads"),
     "tempfile": (("demo", "pki.folder"), "keys never touch a temporary file but the one that becomes their own"),

@@ -49,6 +49,22 @@ def test_a_libcrypto_that_is_none() -> None:
     assert "/nonexistent/libcrypto.so" in checks["libcrypto"]["advice"]
 
 
+@pytest.mark.parametrize("lacks", [[], ["pyroute2"], ["netifaces"], ["pyroute2", "netifaces"]], ids=",".join)
+def test_it_names_the_watcher_and_why(tmp_path: Path, lacks: list[str]) -> None:
+    for name in lacks:
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('no {name} here')\n")
+    watcher = doctor("env", f"PYTHONPATH={tmp_path}")[1]["network watcher"]
+    state, name = {
+        (): ("ok", "netlink"),
+        ("pyroute2",): ("warn", "polling with netifaces every 1 s"),
+        ("netifaces",): ("ok", "netlink"),
+        ("pyroute2", "netifaces"): ("missing", "none"),
+    }[tuple(lacks)]
+    assert (watcher["state"], watcher["value"]) == (state, name)
+    assert ("no pyroute2 here" in watcher["advice"]) == ("pyroute2" in lacks)
+    assert ("pip install 'ovng[poll]'" in watcher["advice"]) == (state == "missing")
+
+
 @pytest.mark.skipif(not machine.has_capability(12), reason="gives up CAP_NET_ADMIN, so it must have it")
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
 def test_without_the_right_to_make_interfaces() -> None:

@@ -37,45 +37,6 @@ from tests.unit.packets import NO_VNET, UDP, Packet
 # -- Generations
 
 
-@pytest.mark.parametrize("bound", [{"soft_packets": 2, "hard_packets": 4}, {"soft_blocks": 8, "hard_blocks": 16}])
-def test_limits_of_a_generation(rig: Rig, bound: dict[str, int]) -> None:
-    """Four packets of 60 bytes are 16 blocks."""
-    rig.know_peer(send_limits=bound)
-    for _ in range(6):
-        rig.send(OUT)
-    assert [opened(rig.left())[0] for _ in range(4)] == [1, 2, 3, 4]
-    rig.expect(("soft_limit", PEER, 7))
-    rig.expect(("hard_limit", PEER, 7))
-
-    def both_wait() -> bool:
-        rig.heard += rig.path.events()
-        return rig.heard.count(("no_key", PEER, OUT)) == 2
-
-    until(both_wait)
-    assert len(rig.heard) == 4
-    rig.path.install_send(PEER, 7, AES, KEY[::-1], IV)
-    rig.send(OUT)
-    assert opened(rig.left(), key=KEY[::-1]) == (1, OUT)
-
-
-def test_a_limit_is_told_even_if_the_ring_was_full() -> None:
-    rig = Rig(ring_bytes=64)
-    try:
-        rig.know_peer(send_limits={"soft_packets": 0})
-        rig.path.add_route(ipaddress.ip_network("10.77.0.3/32"), OTHER)
-        bare = Packet(b"", protocol=UDP, destination="10.77.0.3").build()  # 8 + 8 + 28 of the ring's 64 bytes
-        rig.send(bare)
-        until(lambda: rig.path.stats()["tun_reads"] == 1)
-        rig.send(OUT)
-        rig.left()
-        assert rig.drops("event_ring_full") == 1
-        assert rig.path.events() == [("no_key", OTHER, bare)]
-        rig.send(OUT)
-        rig.expect(("soft_limit", PEER, 7))
-    finally:
-        rig.close()
-
-
 def test_retired_sending_key_makes_packets_wait(ready: Rig) -> None:
     assert ready.path.retire_send(PEER)
     assert not ready.path.retire_send(PEER)

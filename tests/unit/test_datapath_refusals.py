@@ -39,6 +39,16 @@ def test_wrong_material_is_refused(rig: Rig) -> None:
         rig.path.install_send(PEER, 256, AES, KEY, IV)
 
 
+@pytest.mark.parametrize("first", ["first_packet", "first_block"])
+def test_a_generation_counts_from_1_or_later(rig: Rig, first: str) -> None:
+    rig.path.add_peer(PEER, [])
+    with pytest.raises(ValueError, match="from 1"):
+        rig.path.install_send(PEER, 7, AES, KEY, IV, **{first: 0})
+    with pytest.raises(OverflowError):
+        rig.path.install_send(PEER, 7, AES, KEY, IV, **{first: -1})
+    rig.path.install_send(PEER, 7, AES, KEY, IV)
+
+
 def test_a_socket_that_cannot_reach_the_switch_is_refused(rig: Rig) -> None:
     with pytest.raises(SystemProblem, match="IPv4 socket"):
         rig.path.set_path(1, rig.outer, Locator.of("2001:db8::1", 5140))
