@@ -30,7 +30,7 @@ from benchmarks.star import Star
 from ovng.demo.net import Process, wait_until
 
 PORT, STREAM_PORT, IDLE_PORT = 7000, 7001, 7002
-PADDING = bytes(56)
+PADDING = b"<<nobody but the two ends may read this: ovng probe.....>>"
 STREAM_RATE = 400_000  # bytes per second
 READY_SECONDS, END_SECONDS = 15.0, 20.0
 DRAIN_SECONDS = 1.0

@@ -20,7 +20,7 @@ from benchmarks.table import Document, aligned, described, figure
 
 METRICS = {"gap_up": "G_up ms", "gap_down": "G_down ms", "lost": "L", "tcp": "T_tcp ms"}
 """What the table shows, in this order."""
-EXTRA = {"duplicated": "D", "reordered": "O", "failed": "not back"}
+EXTRA = {"duplicated": "D", "reordered": "O", "failed": "not back", "still_up": "still up", "still_down": "still down"}
 """Shown in the notes where it is not zero."""
 
 

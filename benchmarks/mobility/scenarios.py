@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.mobility import events
+from benchmarks.mobility import events, special
 from benchmarks.mobility.drive import ROUND_TRIP, Event, Result, repeat
 from benchmarks.mobility.systems import Running
 
@@ -112,6 +112,15 @@ SCENARIOS: tuple[Scenario, ...] = (
         both=True,
         compared=True,
     ),
+    Scenario(
+        "S6",
+        "way silently dead while idle",
+        special.death_while_idle,
+        {"gap_down": 1000 * special.KEEPALIVE, "lost": 0},
+        both=True,
+        runs_max=2,
+        facts=("idle_alive",),
+    ),
     Scenario("S7", "10 s without network", _coverage(10), _S7, runs_max=2),
     Scenario("S7 60 s", "60 s without network", _coverage(60), _S7, runs_max=5, long=True),
     Scenario("S7 10 min", "10 min without network", _coverage(600), _S7, runs_max=1, long=True),
@@ -122,7 +131,23 @@ SCENARIOS: tuple[Scenario, ...] = (
         {"gap_up": 1000, "gap_down": 1000},
         compared=True,
     ),
+    Scenario("S10", "ten address changes", special.many_moves, _MOVE, facts=(*SAME, "hub_calm")),
     Scenario("S11", "path MTU 1280, IPv4 inside", _event(lambda: _NARROW), _S11),
     Scenario("S11 v6", "path MTU 1280, IPv6 inside", _event(lambda: _NARROW, six=True), _S11),
     Scenario("S12", "IPv4-only to IPv6-only", _event(lambda: Event(events.other_family, settle=1.0)), _MOVE),
+    Scenario(
+        "S15",
+        "report raced, replayed, forged",
+        special.raced_report,
+        {"gap_up": 1000, "gap_down": 3000, "still_up": NOISE, "still_down": NOISE},
+        facts=(*SAME, "raced", "bounded", "unreadable", "not_there"),
+    ),
+    Scenario(
+        "S16",
+        "redundant, one uplink loses 20 %",
+        special.lossy_uplink,
+        {"lost": 0, "duplicated": 0},
+        both=True,
+        settings="mode: redundant",
+    ),
 )

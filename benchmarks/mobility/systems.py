@@ -12,7 +12,7 @@ from benchmarks.mobility.topology import HUB, HUB6, World
 from benchmarks.systems import System, Tunnel, nebula, openvpn, wireguard
 from benchmarks.systems.base import wait_for_port
 from ovng import __version__
-from ovng.demo.deployment import Member, Network, configure
+from ovng.demo.deployment import Member, Network, Status, configure
 from ovng.demo.net import Process, wait_until
 
 OVNG_PORT = 5140
@@ -43,6 +43,11 @@ class Running:
         assert restart is not None
         self.hub = restart()
         return lambda: wait_for_port(self.world.star.hub, PORTS[self.name])
+
+    def hub_status(self) -> Status:
+        """What the Switch tells; ovng only."""
+        assert self.members is not None
+        return self.members["hub"].status()
 
     def conversation(self) -> list[Any]:
         """What no move may change of ovng's sessions and its attachments; nothing of other systems."""
