@@ -1,10 +1,8 @@
-"""What a node does about a change of its network: a table from named answers to actions. Acting is its caller's.
+"""What a node does about a change of its network, beside what `roamer` does with its uplinks: a table of named answers.
 
-MOVE_NOW: send a MOVE report to the Switch, from wherever datagrams leave now. LOOKUP_AGAIN: ask for the addresses of
-the Switch's name again; the new network may have another answer, or another family.
-
-A move costs one datagram and an answer, and is made when there is a doubt; but a change that leaves the way to the
-Switch as it was (a container's veth, a second uplink that is not preferred, another profile's tunnel) moves nothing.
+LOOKUP_AGAIN: ask for the addresses of the Switch's name again; the new network may have another answer, or another
+family. A change that leaves the way to the Switch as it was (a container's veth, a second uplink that is not preferred,
+another profile's tunnel) asks for nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ from ovng.roaming.delta import Delta
 class Action(Enum):
     """One thing to do."""
 
-    MOVE_NOW = "move now"
     LOOKUP_AGAIN = "look up again"
 
 
@@ -30,11 +27,6 @@ class Decision:
     reasons: tuple[str, ...] = ()
 
     @property
-    def move(self) -> bool:
-        """Report to the Switch at once."""
-        return Action.MOVE_NOW in self.actions
-
-    @property
     def lookup(self) -> bool:
         """Look the Switch's name up."""
         return Action.LOOKUP_AGAIN in self.actions
@@ -42,16 +34,16 @@ class Decision:
 
 NOTHING = Decision()
 
-_MOVE, _LOOKUP = Action.MOVE_NOW, Action.LOOKUP_AGAIN
+_LOOKUP = Action.LOOKUP_AGAIN
 
 RULES: dict[str, frozenset[Action]] = {
     "way_gone": frozenset(),  # silence until there is a way, or one to another of its addresses
-    "way_back": frozenset({_MOVE, _LOOKUP}),
-    "source_address_gone": frozenset({_MOVE, _LOOKUP}),
-    "source_address_changed": frozenset({_MOVE, _LOOKUP}),
-    "interface_changed": frozenset({_MOVE, _LOOKUP}),
-    "gateway_changed": frozenset({_MOVE, _LOOKUP}),
-    "carrier_back": frozenset({_MOVE}),
+    "way_back": frozenset({_LOOKUP}),
+    "source_address_gone": frozenset({_LOOKUP}),
+    "source_address_changed": frozenset({_LOOKUP}),
+    "interface_changed": frozenset({_LOOKUP}),
+    "gateway_changed": frozenset({_LOOKUP}),
+    "carrier_back": frozenset(),
     "no_way": frozenset(),  # a state, not an event
     "default_route_changed": frozenset(),
     "address_gained": frozenset(),

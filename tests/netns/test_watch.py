@@ -77,7 +77,7 @@ class TestWatcher:
         watch.until(lambda snapshot: SWITCH in snapshot.ways and snapshot.ways[SWITCH].source != way.source)
         delta = compare(before, watch.snapshot, SWITCH)
         assert delta.source_address_gone
-        assert decide(delta).move
+        assert decide(delta).lookup
 
         before = watch.snapshot
         run("link del wlan")

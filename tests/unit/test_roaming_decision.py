@@ -13,7 +13,7 @@ from ovng.roaming.decision import NOTHING, RULES, RULES_WITHOUT_WAY, Action, dec
 from ovng.roaming.delta import Delta, compare
 from ovng.roaming.snapshot import DefaultRoute, Interface, LinkSnapshot, Way
 
-MOVE, LOOKUP = Action.MOVE_NOW, Action.LOOKUP_AGAIN
+LOOKUP = Action.LOOKUP_AGAIN
 SWITCH, SWITCH6 = ip_address("203.0.113.9"), ip_address("2001:db8:f::9")
 ANSWERS = [field.name for field in dataclasses.fields(Delta)]
 WLAN, LTE, VETH = 2, 3, 9
@@ -31,12 +31,12 @@ def test_every_answer_has_its_rule() -> None:
     ("answer", "with_way", "without_way"),
     [
         ("way_gone", set(), set()),
-        ("way_back", {MOVE, LOOKUP}, {MOVE, LOOKUP}),
-        ("source_address_gone", {MOVE, LOOKUP}, {MOVE, LOOKUP}),
-        ("source_address_changed", {MOVE, LOOKUP}, {MOVE, LOOKUP}),
-        ("interface_changed", {MOVE, LOOKUP}, {MOVE, LOOKUP}),
-        ("gateway_changed", {MOVE, LOOKUP}, {MOVE, LOOKUP}),
-        ("carrier_back", {MOVE}, {MOVE}),
+        ("way_back", {LOOKUP}, {LOOKUP}),
+        ("source_address_gone", {LOOKUP}, {LOOKUP}),
+        ("source_address_changed", {LOOKUP}, {LOOKUP}),
+        ("interface_changed", {LOOKUP}, {LOOKUP}),
+        ("gateway_changed", {LOOKUP}, {LOOKUP}),
+        ("carrier_back", set(), set()),
         ("no_way", set(), set()),
         ("default_route_changed", set(), {LOOKUP}),
         ("address_gained", set(), {LOOKUP}),
@@ -59,7 +59,7 @@ def test_several_answers_add_up() -> None:
         assert decision.actions == frozenset[Action]().union(*(one.actions for one in single))
         assert set(decision.reasons) <= set(delta.reasons)
         assert bool(decision.actions) == bool(decision.reasons) == (decision != NOTHING)
-        assert (decision.move, decision.lookup) == (MOVE in decision.actions, LOOKUP in decision.actions)
+        assert decision.lookup == (LOOKUP in decision.actions)
 
 
 # -- The stories
@@ -102,21 +102,21 @@ NOWHERE = snapshot({WLAN: Interface("wlan0", True, False)})
             NOWHERE,
             AT_HOME,
             {"way_back", "default_route_changed", "address_gained"},
-            {MOVE, LOOKUP},
+            {LOOKUP},
             id="in reach again",
         ),
         pytest.param(
             AT_HOME,
             IN_CAFE,
             {"source_address_gone", "default_route_changed", "address_gained"},
-            {MOVE, LOOKUP},
+            {LOOKUP},
             id="another network on the same interface",
         ),
         pytest.param(
             AT_HOME_WITH_LTE,
             ON_LTE,
             {"source_address_gone", "interface_changed", "default_route_changed"},
-            {MOVE, LOOKUP},
+            {LOOKUP},
             id="the preferred uplink went",
         ),
         pytest.param(AT_HOME, AT_HOME_WITH_LTE, {"default_route_changed", "address_gained"}, set(), id="a spare came"),
@@ -125,14 +125,14 @@ NOWHERE = snapshot({WLAN: Interface("wlan0", True, False)})
             AT_HOME_WITH_LTE,
             dataclasses.replace(AT_HOME_WITH_LTE, ways={SWITCH: MOBILE}),
             {"source_address_changed", "interface_changed"},
-            {MOVE, LOOKUP},
+            {LOOKUP},
             id="somebody prefers the other uplink",
         ),
         pytest.param(
             AT_HOME,
             snapshot({WLAN: up("wlan0", "192.168.1.5")}, way(WLAN, "192.168.1.5", "192.168.1.254")),
             {"gateway_changed", "default_route_changed"},
-            {MOVE, LOOKUP},
+            {LOOKUP},
             id="another router in the same subnet",
         ),
         pytest.param(
@@ -150,7 +150,7 @@ NOWHERE = snapshot({WLAN: Interface("wlan0", True, False)})
             ),
             AT_HOME,
             {"carrier_back", "address_gained"},
-            {MOVE},
+            set(),
             id="the cable is in, perhaps in another socket",
         ),
         pytest.param(
@@ -198,7 +198,7 @@ def test_the_family_in_use_counts() -> None:
     before = LinkSnapshot({WLAN: up("wlan0", "192.168.1.5", "2001:db8::5")}, frozenset(), {SWITCH: HOME, SWITCH6: six})
     after = LinkSnapshot({WLAN: up("wlan0", "10.0.0.7", "2001:db8::5")}, frozenset(), {SWITCH: CAFE, SWITCH6: six})
     assert not decide(compare(before, after, SWITCH6)).actions
-    assert decide(compare(before, after, SWITCH)).move
+    assert decide(compare(before, after, SWITCH)).lookup
 
 
 def test_a_privacy_address_that_rotates_moves() -> None:
@@ -208,7 +208,7 @@ def test_a_privacy_address_that_rotates_moves() -> None:
     after = snapshot({WLAN: up("wlan0", "2001:db8::1111", "2001:db8::2222")}, new)
     delta = compare(before, after, SWITCH6)
     assert set(delta.reasons) == {"source_address_changed", "address_gained"}
-    assert decide(delta).move
+    assert decide(delta).lookup
 
 
 def test_before_the_first_look_up() -> None:
