@@ -22,6 +22,7 @@ from ovng.demo.capture import Capture, contains
 from ovng.demo.deployment import SOURCE, Member, Network
 from ovng.demo.net import Host, Net, Process, wait_until
 from ovng.demo.transfer import MARKER
+from ovng.demo.uplinks import CABLE, plug_in, pull_out
 from ovng.errors import SystemProblem
 
 TRANSFER_BYTES = 1_000 << 20
@@ -30,6 +31,7 @@ PORT = 7000
 PINGS = 20
 SNAPLEN_AT_TUN = 512  # enough to see the marker; the TUN need not be kept whole
 TRANSFER_SECONDS = 200.0
+PREFERS_CABLE = f"uplinks:\n- interface: {CABLE}\n  priority: 1\n"
 SWITCH_ADDRESS = "192.0.2.1"
 BOX = "192.168.8.10"
 
@@ -51,6 +53,10 @@ class Result:
     captured_bytes_at_switch: int = 0
     plaintext_seen_at_switch: bool = True
     plaintext_seen_at_tun: bool = False
+    make_before_break_ms: float = 0.0
+    make_before_break_lost: int = 0
+    break_before_make_ms: float = 0.0
+    break_before_make_lost: int = 0
     clean_teardown: bool = False
 
     def faults(self) -> list[str]:
@@ -61,6 +67,7 @@ class Result:
             "the capture at the Switch is not whole": self.captured_bytes_at_switch >= self.transfer_bytes,
             "the Switch's wire shows plaintext": not self.plaintext_seen_at_switch,
             "the search finds no plaintext where there is some": self.plaintext_seen_at_tun,
+            "a move to a better uplink lost packets": self.make_before_break_lost == 0,
             "something was left behind": self.clean_teardown,
         }
         return [fault for fault, good in checks.items() if not good]
@@ -95,7 +102,7 @@ class _Story:
         network = Network(net, "demo", prefixes=["10.77.0.0/16"], switch=[f"{SWITCH_ADDRESS}:5140"])
         self.switch = network.switch(self.switch_host)
         self.truck = network.node(self.truck_host, "truck", "--route", "192.168.8.0/24", settings="forward: true")
-        self.laptop = network.node(self.laptop_host, "laptop")
+        self.laptop = network.node(self.laptop_host, "laptop", settings=PREFERS_CABLE)
         say("a CA, a profile for the Switch and one for each node")
 
     def _wire(self) -> None:
@@ -105,6 +112,10 @@ class _Story:
         self.net.join(switch, self.truck_host, ["203.0.113.1/24"], ["203.0.113.2/24"])
         self.net.join(self.truck_host, self.box, ["192.168.8.1/24"], [f"{BOX}/24"])
         self.laptop_host.default_via("198.51.100.1")
+        self.laptop_host.ip("link", "add", CABLE, "type", "veth", "peer", "name", "laptop2", "netns", switch.namespace)
+        self.laptop_host.add_address(CABLE, "198.51.102.2/24")
+        switch.add_address("laptop2", "198.51.102.1/24")
+        switch.ip("link", "set", "laptop2", "up")
         self.truck_host.default_via("203.0.113.1")
         self.box.default_via("192.168.8.1")
 
@@ -113,6 +124,7 @@ class _Story:
         self._meet()
         with ExitStack() as captures:
             self._transfer(transfer_bytes, captures)
+        self._change_uplinks()
         self._end()
 
     def _start(self) -> None:
@@ -194,6 +206,17 @@ class _Story:
             f" {lost} packets missed) shows {'PLAINTEXT' if result.plaintext_seen_at_switch else 'no plaintext'};"
             f" one at the truck's TUN shows {'it' if result.plaintext_seen_at_tun else 'NONE'}"
         )
+
+    # -- A better uplink comes, and goes
+
+    def _change_uplinks(self) -> None:
+        result, target = self.result, self.truck.addresses[0]
+        made = plug_in(self.laptop, target, "198.51.102.1")
+        result.make_before_break_ms, result.make_before_break_lost = made.gap_ms, made.lost
+        self.say(f"a cable is plugged in, a better uplink: gap {made.gap_ms:.0f} ms, {made.lost} pings lost")
+        broke = pull_out(self.laptop, target, "switch")
+        result.break_before_make_ms, result.break_before_make_lost = broke.gap_ms, broke.lost
+        self.say(f"it is pulled out again, without warning: gap {broke.gap_ms:.0f} ms, {broke.lost} pings lost")
 
     def last_words(self) -> list[str]:
         """What the members logged last, to find out why the story did not come to its end."""

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -24,6 +25,11 @@ pytestmark = [
 TOO_LONG, INTERVAL = 0.01, 0.05  # SOJOURN_MAX_NS, SOJOURN_INTERVAL_NS
 
 
+def keeps_up(end: End, number: int) -> Callable[[], bool]:
+    """TUN's queue holds 500 packets."""
+    return lambda: end.path.stats()["sent_packets"] > number - 100
+
+
 def late(a: End, b: End, count: int) -> tuple[int, int, float]:
     """Packets that waited for B's loop: how many came, how many it dropped, and for how long it went on."""
     a.path.start()
@@ -35,6 +41,7 @@ def late(a: End, b: End, count: int) -> tuple[int, int, float]:
         sink.bind((b.inner, 0))
         for number in range(count):
             out.sendto(number.to_bytes(4, "big") * 300, sink.getsockname())
+            until(keeps_up(a, number))
         until(lambda: a.path.stats()["sent_packets"] >= count)
         sent = time.monotonic()
         until(lambda: time.monotonic() > sent + 2 * TOO_LONG)
