@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ovng.forwarding import registrar, silence
+from ovng.forwarding import registrar
 from ovng.session.events import Attached
 from tests.sim import world_switch
 from tests.sim.network import CALM, Weather
@@ -17,8 +17,7 @@ HOUR, DAY = 3_600.0, 86_400.0
 
 @pytest.fixture
 def rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Idle machines look after things once a minute instead of every second: a day has 86,400 of them."""
-    monkeypatch.setattr(silence, "_POLL", 60.0)
+    """An idle Switch looks after things once a minute instead of every second: a day has 86,400 of them."""
     monkeypatch.setattr(registrar, "_TICK", 60.0)
     monkeypatch.setattr(world_switch, "SNAPSHOT_INTERVAL", 60.0)
 
