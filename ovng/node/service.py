@@ -249,6 +249,7 @@ class NodeService:
                     if not self.switch.open(slot, uplink.name, uplink.ways):
                         self.roamer.on(slot, PathEvent.SILENT, now.mono)
                     log.info("path %d: %s", slot, uplink.name or "any interface")
+                    self._offloads_at = now.mono  # a new socket may have shown what the kernel lacks
                     if self.client.path(slot) is None or self.client.attached:
                         self.client.add_path(slot, uplink.priority, now)
                 case roamer.Changed(slot, uplink, moved):
@@ -271,6 +272,7 @@ class NodeService:
                     self.switch.close(slot)
                     self.client.remove_path(slot)
         self.path.set_second(self.roamer.second if self._doubling else -1)
+        self._watch_offloads(now)
 
     def _on_suspend(self, seconds: float, now: Now) -> None:
         log.info("this machine slept for %.0f s", seconds)
@@ -280,7 +282,6 @@ class NodeService:
 
     def _on_timer(self, now: Now) -> None:
         self._take_links(now)
-        self._watch_offloads(now)
         if now.boot >= self._warn_at:
             self._warn(now)
         self.switch.handle_timer(now)
