@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from ovng.config.reading import boolean, list_of
 from ovng.config.values import parse_dscp, parse_port
 from ovng.config.yamlfile import Section, Value, shorten
+from ovng.wire.inner import Doubling
 
 MODES = ("failover", "redundant")
 PRIORITY_MAX = 255
@@ -34,6 +35,13 @@ class RedundantFor:
     """0 … 63 (RFC 2474)."""
     ports: tuple[int, ...] = ()
     """Either end's, 1 … 65535."""
+
+
+def doubling(mode: str, wanted: RedundantFor) -> Doubling:
+    """What a profile with this mode, and these exceptions, wants doubled."""
+    if mode == "redundant":
+        return Doubling.ALL
+    return Doubling.INTERACTIVE if wanted.dscp or wanted.ports else Doubling.NONE
 
 
 def read_uplinks(section: Section) -> tuple[UplinkSettings, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ovng import limits
-from ovng.config.mobility import MODES, RedundantFor, UplinkSettings, read_redundant_for, read_uplinks
+from ovng.config.mobility import MODES, RedundantFor, UplinkSettings, doubling, read_redundant_for, read_uplinks
 from ovng.config.reading import boolean, integer, list_of, optional
 from ovng.config.values import (
     Endpoint,
@@ -34,6 +34,7 @@ from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.pki.der import parse_certificate, parse_crl
 from ovng.pki.identity import Identity, Kind
 from ovng.pki.trust import Load, Trust, day
+from ovng.wire.inner import Doubling
 
 PROFILE_VERSION = 1
 MAX_INNER_MTU = limits.MAX_DATAGRAM - limits.HEADER_SIZE - limits.TAG_SIZE
@@ -107,6 +108,11 @@ class NodeProfile:
     offloads: OffloadSettings
     log_level: str
     credentials: Credentials
+
+    @property
+    def doubles(self) -> Doubling:
+        """What is sent on two paths, and asked of peers."""
+        return doubling(self.mode, self.redundant_for)
 
 
 @dataclass(frozen=True, slots=True)

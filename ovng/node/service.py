@@ -15,31 +15,24 @@ from ovng import limits
 from ovng.clock import Now
 from ovng.clock import now as read_clock
 from ovng.config.profile import NodeProfile
-from ovng.errors import ConfigError, Malformed, OvngError, Superseded, SystemProblem
+from ovng.errors import ConfigError, Malformed, OvngError, Superseded
 from ovng.forwarding import clientevents as attachment
 from ovng.forwarding.client import AttachmentClient, ClientConfig
-from ovng.ids import Locator, NodeID, Prefix
+from ovng.ids import Locator, NodeID
 from ovng.io import datapath, notify
 from ovng.io.control import ControlServer, Message
 from ovng.io.credentials import read_profile, trust_of
 from ovng.io.driver import Driver
 from ovng.io.libcrypto import load_libcrypto, make_aead, preferred_ciphers
 from ovng.io.logs import escape
-from ovng.io.watch import watch_network
-from ovng.node.announced import RoutePlan, plan_routes
+from ovng.node.keying import follow_session
+from ovng.node.moving import Moving
 from ovng.node.overlay import Overlay
-from ovng.node.policy import RoutePolicy
+from ovng.node.routing import Routing
 from ovng.node.status import node_status
 from ovng.node.switchlink import SwitchLink
 from ovng.node.tunnel import Tunnel
 from ovng.pki.trust import day
-from ovng.roaming import roamer
-from ovng.roaming.decision import decide
-from ovng.roaming.delta import compare
-from ovng.roaming.path import Event as PathEvent
-from ovng.roaming.roamer import Roamer
-from ovng.roaming.snapshot import LinkSnapshot
-from ovng.roaming.uplinks import choose_uplinks
 from ovng.session import events as session
 from ovng.session.config import SessionConfig
 from ovng.session.manager import SessionManager
@@ -63,7 +56,6 @@ FIXED = (
     "libcrypto",
     "offloads",
     "log_level",
-    "mark",
     "mode",
     "redundant_for",
 )
@@ -89,39 +81,26 @@ class NodeService:
         profile = self.profile
         offloads = {key: getattr(profile.offloads, key) for key in ("gso", "gro")}
         self.path = datapath.NodeDataPath(self.me, self.tunnel.tun, offloads)
+        self.path.set_interactive(frozenset(profile.redundant_for.dscp), frozenset(profile.redundant_for.ports))
         self.switch = SwitchLink(profile.port, self.path, self._on_switch_found, profile.mark)
-        self.roamer = Roamer()
         self.switch.set_endpoints(profile.switch)
-        wanted = profile.redundant_for
-        self._doubling = 2 if profile.mode == "redundant" else int(bool(wanted.dscp or wanted.ports))
-        self.path.set_interactive(frozenset(wanted.dscp), frozenset(wanted.ports))
-        config = SessionConfig(float(profile.rekey_seconds), preferred_ciphers())
+        self._doubling = profile.doubles
+        config = SessionConfig(float(profile.rekey_seconds), preferred_ciphers(), self._doubling)
         self.sessions = SessionManager(self.me, "node", self.trust, secrets.token_bytes, config, self._traffic)
         attachment_config = ClientConfig(profile.keepalive, copies=bool(self._doubling))
         self.client = AttachmentClient(self.me, secrets.token_bytes, make_aead, attachment_config)
         self.client.crl_held(self.trust.crl_number)
-        self.overlay = Overlay(
-            self.me, self.path, self.sessions, self.client, self._policy, self.path.write_tun, profile.addresses
-        )
-        watching = watch_network(profile.interface, profile.mark)
-        self.watcher = watching.watcher
-        if watching.reason:
-            log.warning("the network is watched by %s: %s", watching.name, watching.reason)
-        self.links = LinkSnapshot()
-        self.plan = RoutePlan((), ())
-        self._connected = tuple(self.tunnel.connected())
-        self.warnings: list[str] = self.tunnel.forwarding(profile.routes, profile.forward)
-        self.announced: tuple[tuple[NodeID, Prefix], ...] = ()
-        self.route_errors: dict[Prefix, str] = {}
+        self.routing = Routing(profile, self.trust.identity, self.tunnel, lambda: self.switch.ips)
+        policy, deliver = self.routing.policy, self.path.write_tun
+        self.overlay = Overlay(self.me, self.path, self.sessions, self.client, policy, deliver, profile.addresses)
+        self.moving = Moving(profile, self.path, self.switch, self.client, self.sessions, self._replan)
         self.attach_group, self.attach_seconds, self.attach_count = "", 0.0, 0
         self.counters: Counter[str] = Counter()
         self._source: tuple[int, Locator] | None = None  # of the last datagram: path, where from
         self._end_by: float | None = None  # monotonic
         self._bye_at: float | None = None  # monotonic: when the Switch is told, at the latest
         self._left = False
-        self._was_away = False  # nothing could reach us for a while
         self._warn_at = 0.0  # boot
-        self._offloads_at, self._offloads = 0.0, dict(self.path.stats()["offloads"])
         self._driver = Driver(
             deadline=self._deadline, on_timer=self._on_timer, flush=self._flush, on_suspend=self._on_suspend
         )
@@ -131,7 +110,7 @@ class NodeService:
         """Serve. Interface and routes are gone when it returns, whatever happens."""
         control = ControlServer(self.profile.name, self._answer)
         self._driver.add_reader(self.path.fileno(), self._on_data_path)
-        self._driver.add_reader(self.watcher.fileno(), self._on_links)
+        self._driver.add_reader(self.moving.watcher.fileno(), self.moving.on_links)
         self._driver.on_signal(signal.SIGHUP, self._on_reload_signal)
         self._driver.on_signal(signal.SIGTERM, self._end)
         self._driver.on_signal(signal.SIGINT, self._end)
@@ -143,7 +122,7 @@ class NodeService:
         finally:
             notify.stopping()
             self.path.close()
-            self.watcher.close()
+            self.moving.watcher.close()
             self.switch.close_all()
             self.tunnel.close()
             await control.close()
@@ -160,19 +139,8 @@ class NodeService:
     def _warn(self, now: Now) -> None:
         """Once a day, what people should know: a certificate that ends, a wrong clock, forwarding that is off."""
         self._warn_at = now.boot + 86_400
-        for line in (*self.warnings, *self.trust.warnings(now.wall)):
+        for line in (*self.routing.warnings, *self.trust.warnings(now.wall)):
             log.warning("%s", line)
-
-    def _watch_offloads(self, now: Now) -> None:
-        """Tell of each offload that the data path has given up since it was looked at last."""
-        if now.mono < self._offloads_at:
-            return
-        self._offloads_at = now.mono + 10
-        offloads = self.path.stats()["offloads"]
-        for name, on in self._offloads.items():
-            if on and not offloads[name]:
-                log.warning("offload %s given up: the kernel or a device refused it; slower, but all goes on", name)
-        self._offloads = offloads
 
     def _on_data_path(self, now: Now) -> None:
         self._driver.each(self.path.events(), self._on_data_path_event, now)
@@ -213,85 +181,15 @@ class NodeService:
             case PacketType.DATA:
                 self.counters["datagram_data"] += 1
 
-    def _on_links(self, now: Now) -> None:
-        self.watcher.receive(now)
-        self._take_links(now)
-
-    def _take_links(self, now: Now) -> None:
-        snapshot = self.watcher.take(now)
-        if snapshot is None:
-            return
-        address = self.switch.current.ip if self.switch.current else None
-        decision = decide(compare(self.links, snapshot, address))
-        self.links = snapshot
-        self._replan()
-        if decision.reasons:
-            log.info("network changed: %s", ", ".join(decision.reasons))
-        if decision.lookup:
-            self.switch.look_up()
-        self._take_uplinks(now)
-
-    def _take_uplinks(self, now: Now) -> None:
-        self.roamer.set_uplinks(choose_uplinks(self.links, self.switch.ips, self.profile.uplinks), now.mono)
-        self._follow_roamer(now)
-
-    def _come_back(self) -> None:
-        """Peers hear that we can be reached again: what TCP sent us in vain they send again, without its timer."""
-        self._was_away = False
-        for info in self.sessions.sessions():
-            self.path.send_keepalive(info.peer)
-
-    def _follow_roamer(self, now: Now) -> None:
-        """Carry out which paths there are, and which one data takes."""
-        for action in self.roamer.actions():
-            match action:
-                case roamer.Open(slot, uplink):
-                    if not self.switch.open(slot, uplink.name, uplink.ways):
-                        self.roamer.on(slot, PathEvent.SILENT, now.mono)
-                    log.info("path %d: %s", slot, uplink.name or "any interface")
-                    self._offloads_at = now.mono  # a new socket may have shown what the kernel lacks
-                    if self.client.path(slot) is None or self.client.attached:
-                        self.client.add_path(slot, uplink.priority, now)
-                case roamer.Changed(slot, uplink, moved):
-                    self.client.set_priority(slot, uplink.priority)
-                    if moved:
-                        self.switch.set_reaches(slot, uplink.ways)
-                        self.client.network_changed(now, slot)
-                    if moved and slot == self.roamer.active:
-                        self.sessions.retry_now(now)
-                case roamer.Activate(slot, lost, cause):
-                    log.info("data goes by path %d (%s)", slot, cause)
-                    self.switch.activate(slot)
-                    self.client.activate(slot, now, lost=lost)
-                    self.sessions.retry_now(now)
-                case roamer.Wait():
-                    log.info("no way to the Switch: packets wait")
-                    self.switch.activate(-1)
-                    self._was_away = True
-                case roamer.Close(slot):
-                    self.switch.close(slot)
-                    self.client.remove_path(slot)
-        self.path.set_second(self.roamer.second if self._doubling else -1)
-        self._watch_offloads(now)
-
     def _on_suspend(self, seconds: float, now: Now) -> None:
         log.info("this machine slept for %.0f s", seconds)
-        self.watcher.resync()
-        self.client.network_changed(now)
-        self.sessions.retry_now(now)
+        self.moving.slept(now)
 
     def _on_timer(self, now: Now) -> None:
-        self._take_links(now)
         if now.boot >= self._warn_at:
             self._warn(now)
-        self.switch.handle_timer(now)
-        self.roamer.handle_timer(now.mono)
-        self._follow_roamer(now)
+        self.moving.handle_timer(now)
         self.sessions.handle_timer(now)
-        for slot in self.roamer.paths:
-            figures = self.path.path_stats(slot)
-            if figures is not None:
-                self.client.heard_from_switch(figures.last_rx_ms / 1000, slot)
         self.client.sent_traffic(self.path.last_tx / 1000)
         self.client.handle_timer(now)
         if self.client.idle(now):
@@ -301,9 +199,7 @@ class NodeService:
         wanted = (
             self.sessions.deadline(now),
             self.client.deadline(now),
-            self.watcher.deadline(),
-            self.switch.deadline(),
-            self.roamer.deadline(),
+            self.moving.deadline(),
             self._bye_at,
             self._end_by,
         )
@@ -327,10 +223,9 @@ class NodeService:
         self._stop_when_done(now)
 
     def _on_session_event(self, event: session.Event, now: Now) -> None:
+        follow_session(event, self.overlay, self.path, self._doubling, now)
         match event:
             case session.SessionUp():
-                self.overlay.on_session_up(event.peer, event.identity)
-                self.path.set_doubling(event.peer, self._doubling)
                 log.info(
                     "session %016x with %s, generation %d, %s, in %.0f ms",
                     event.session_id,
@@ -339,29 +234,13 @@ class NodeService:
                     event.group,
                     event.handshake_seconds * 1000,
                 )
-            case session.InstallReceive():
-                self.overlay.on_receive_key(event.peer, event.identity)
-                self.path.set_doubling(event.peer, self._doubling)
-                self.path.install_receive(event.peer, event.key_id, event.cipher, event.key, event.iv)
-            case session.InstallSend():
-                self.path.install_send(event.peer, event.key_id, event.cipher, event.key, event.iv)
-                self.overlay.on_send_ready(event.peer)
-            case session.RetireReceive():
-                self.path.retire_receive(event.peer, event.key_id)
-                self.overlay.on_receive_key_retired(event.peer)
-            case session.RetireSend():
-                self.path.retire_send(event.peer)
-                self.overlay.on_send_paused(event.peer)
             case session.SessionDown():
-                self.overlay.on_session_down(event.peer, now)
                 text = f": {escape(event.text)}" if event.text else ""
                 log.info("session with %s ended (%s)%s", event.peer, event.reason, text)
             case session.ConnectFailed():
-                self.overlay.on_connect_failed(event.peer)
                 log.info("no session with %s: %s %s", event.peer, event.reason, escape(event.detail))
             case session.Attached():
-                self.roamer.attached = True
-                self.roamer.on(self.client.active, PathEvent.ANSWERED, now.mono)
+                self.moving.attached(now)
                 if self._source is not None:
                     self.switch.heard(*self._source)
                 self.client.granted(event.switch_id, event.grant, event.report_master, event.private_master, now)
@@ -385,21 +264,15 @@ class NodeService:
             case attachment.LocatorChanged():
                 log.info("moved: the Switch sees %s, %.0f ms after the change", event.observed, event.gap * 1000)
             case attachment.PathAnswered(slot):
-                self.roamer.on(slot, PathEvent.ANSWERED, now.mono)
-                self._follow_roamer(now)
-                if self._was_away and slot == self.client.active:
-                    self._come_back()
+                self.moving.answered(slot, now)
             case attachment.PathSilent(slot):
-                self._was_away |= slot == self.client.active
-                self.switch.silent(slot)
-                self.roamer.on(slot, PathEvent.SILENT, now.mono)
-                self._follow_roamer(now)
+                self.moving.silent(slot, now)
             case attachment.SwitchRestarted():
                 log.info("the Switch was restarted and knows us again by our ticket")
             case attachment.Resolved():
                 self.overlay.on_resolved(event.address, event.nodes, now)
             case attachment.RoutesChanged():
-                self.announced = tuple((route.node, route.prefix) for route in event.routes)
+                self.routing.announce((route.node, route.prefix) for route in event.routes)
                 self._replan()
             case attachment.CrlArrived():
                 if self.trust.offer_crl(event.der):
@@ -432,39 +305,12 @@ class NodeService:
         self.switch.look_up()
 
     def _on_switch_found(self, now: Now) -> None:
-        """A look-up gave other addresses for the Switch."""
-        self.watcher.set_destinations(self.switch.ips)
-        self._replan()
-        self._take_links(now)
-        self.client.network_changed(now)
-        self.sessions.retry_now(now)
-
-    # -- Routes
-
-    def _policy(self) -> RoutePolicy:
-        profile = self.profile
-        return RoutePolicy(
-            network=profile.network_prefixes,
-            own=self.trust.identity.prefixes,
-            accept=profile.accept_routes,
-            exits=frozenset(profile.exit),
-            connected=self._connected,
-            switch_addresses=self.switch.ips,
-        )
+        self.moving.switch_found(now)
 
     def _replan(self) -> None:
-        """Let all routes follow what is announced, what this machine is connected to, and the profile."""
-        try:
-            self._connected = tuple(self.tunnel.connected())
-        except SystemProblem as error:
-            log.warning("%s; routes are judged by what was connected before", error)
+        """The machine, what is announced, or the profile has changed: routes follow."""
+        self.routing.replan()
         self.overlay.policy_changed()
-        plan = plan_routes(self.announced, self.me, self._policy())
-        failed = self.tunnel.set_routes(plan.prefixes, self.switch.ips)
-        if plan != self.plan:
-            for prefix, peer, reason in plan.refused:
-                log.info("route %s via %s refused: %s", prefix, peer, reason)
-        self.plan, self.route_errors = plan, failed
 
     # -- Ends and answers
 
@@ -511,7 +357,8 @@ class NodeService:
                 trust.offer_crl(held)
             renewed = profile.credentials != self.profile.credentials
             self.profile = profile
-            self.warnings = self.tunnel.forwarding(profile.routes, profile.forward)
+            self.routing.use(profile, trust.identity)
+            self.moving.use(profile, now)
             self.switch.set_endpoints(profile.switch)
             self.switch.look_up()
             if renewed:

@@ -39,16 +39,16 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
         "routes": {
             "taken": [
                 {"prefix": str(prefix), "via": str(peer)}
-                for prefix, peer in service.plan.taken
-                if prefix not in service.route_errors
+                for prefix, peer in service.routing.plan.taken
+                if prefix not in service.routing.errors
             ],
             "refused": [
                 {"prefix": str(prefix), "via": str(peer), "reason": reason}
-                for prefix, peer, reason in service.plan.refused
+                for prefix, peer, reason in service.routing.plan.refused
             ]
-            + [{"prefix": str(prefix), "via": "", "reason": why} for prefix, why in service.route_errors.items()],
+            + [{"prefix": str(prefix), "via": "", "reason": why} for prefix, why in service.routing.errors.items()],
         },
-        "paths": [_path(service, slot) for slot in sorted(service.roamer.paths)],
+        "paths": [_path(service, slot) for slot in sorted(service.moving.roamer.paths)],
         "locators": [
             {"locator": str(stay.observed), "since": round(stay.since, 3), "gap_ms": stay.gap_ms}
             for stay in service.client.history.stays()
@@ -57,7 +57,7 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
         "held": service.overlay.held,
         "counters": {name: count for name, count in sorted(counters.items()) if count},
         "offloads": stats["offloads"] | {"gso": stats["gso_segments"] if stats["gso_segments"] > 1 else False},
-        "warnings": service.warnings + service.trust.warnings(now.wall) + _newer(counters),
+        "warnings": service.routing.warnings + service.trust.warnings(now.wall) + _newer(counters),
         "certificate": {
             "not_after": round(identity.not_after),
             "days_left": int((identity.not_after - now.wall) // 86_400),
@@ -86,13 +86,13 @@ def _switch(service: NodeService) -> dict[str, Any]:
 
 
 def _path(service: NodeService, slot: int) -> dict[str, Any]:
-    held, known = service.roamer.paths[slot], service.client.path(slot)
+    held, known = service.moving.roamer.paths[slot], service.client.path(slot)
     figures, address = service.path.path_stats(slot), service.switch.address(slot)
     return {
         "path": slot,
         "uplink": held.uplink.name,
         "state": held.path.state.value,
-        "active": slot == service.roamer.active,
+        "active": slot == service.moving.roamer.active,
         "priority": held.uplink.priority,
         "metered": held.uplink.metered,
         "switch": str(address) if address else None,

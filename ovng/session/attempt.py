@@ -252,6 +252,7 @@ class Attempt:
             random=self._env.random(RANDOM_SIZE),
             crl_number=trust.crl_number,
             preferred=config.ciphers[0],
+            wish=config.wish,
         )
         self.send(self.my_ready)
         self._ready_end = self.stream.written

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ovng.limits import REKEY_SECONDS
-from ovng.wire.inner import Cipher
+from ovng.wire.inner import Cipher, Doubling
 
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
     """`rekey_seconds` (1 … 86,400) is the age at which keys are replaced, minus up to 10 % jitter; a key serves at most
-    three times as long. `ciphers`: what this machine offers, its preferred one first."""
+    three times as long. `ciphers`: what this machine offers, its preferred one first. `wish`: what peers shall send
+    doubled."""
 
     rekey_seconds: float = REKEY_SECONDS
     ciphers: tuple[int, ...] = (Cipher.AES_256_GCM, Cipher.CHACHA20_POLY1305)
+    wish: Doubling = Doubling.NONE
 
     def __post_init__(self) -> None:
         if not 1 <= self.rekey_seconds <= 86_400:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ovng.ids import NodeID
 from ovng.pki.identity import Identity
-from ovng.wire.inner import Attach, Grant
+from ovng.wire.inner import Attach, Doubling, Grant
 
 AttemptRef = tuple[NodeID, int]
 """Names one handshake at the Switch: the node's ID and the attempt ID it chose."""
@@ -32,13 +32,15 @@ class InstallReceive:
 
 @dataclass(frozen=True, slots=True)
 class InstallSend:
-    """Packets to `peer` are sealed with this from now on, numbers from 1; it replaces what was there."""
+    """Packets to `peer` are sealed with this from now on, numbers from 1; it replaces what was there. `wish`: which of
+    them the peer wants doubled."""
 
     peer: NodeID
     key_id: int
     cipher: int
     key: bytes = field(repr=False)
     iv: bytes = field(repr=False)
+    wish: Doubling = Doubling.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from ovng.session.attempt import Attempt
 from ovng.session.backoff import Random, fraction
 from ovng.session.events import InstallReceive, InstallSend, SessionInfo
 from ovng.session.keys import DataKey
+from ovng.wire.inner import Doubling
 
 IDLE_CHECK = 30.0  # how often an idle session whose rekey is due looks for traffic
 
@@ -34,6 +35,8 @@ class Generation:
     group: str
     tls_cipher: str
     peer_crl: int
+    wish: Doubling
+    """What the peer wants to be sent doubled."""
     handshake_seconds: float
 
     @classmethod
@@ -57,6 +60,7 @@ class Generation:
             group=attempt.channel.group,
             tls_cipher=attempt.channel.cipher,
             peer_crl=theirs.crl_number,
+            wish=theirs.wish,
             handshake_seconds=now_mono - attempt.started,
         )
 
@@ -70,7 +74,7 @@ class Generation:
         """Once."""
         assert self.send is not None
         held, self.send = self.send, None
-        return InstallSend(self.identity.id, self.send_id, self.cipher, held.key, held.iv)
+        return InstallSend(self.identity.id, self.send_id, self.cipher, held.key, held.iv, self.wish)
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ _READY = struct.Struct(f">BBQQQIBB{RANDOM_SIZE}sQ")  # version, purpose, sender 
 _CAPABILITY = struct.Struct(">HH")  # type, length
 _ATTACH = struct.Struct(">BHQH")  # flags, grant, instance, keepalive
 _GRANT = struct.Struct(f">BHIQ{LOCATOR_SIZE}sQH")  # status, grant, lifetime, boot ID, observed, CRL number, length
-_CAPABILITY_CIPHER = 1
+_CAPABILITY_CIPHER, _CAPABILITY_WISH = 1, 2
 
 
 class InnerType(IntEnum):
@@ -79,6 +79,14 @@ class GrantStatus(IntEnum):
     FULL = 3
 
 
+class Doubling(IntEnum):
+    """READY capability 2: of what is sent to a node, what shall carry DUP (PROTOCOL 2)."""
+
+    NONE = 0
+    INTERACTIVE = 1
+    ALL = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """Both ends are proved; this is what the sender brings to the new keys. `random` (32 bytes) is secret."""
@@ -94,6 +102,8 @@ class Ready:
     crl_number: int
     preferred: int
     """Preferred cipher's number; 0 = did not say."""
+    wish: Doubling = Doubling.NONE
+    """Of what is sent to the sender of this, what shall carry DUP."""
 
     def pack(self) -> bytes:
         body = _READY.pack(
@@ -108,7 +118,10 @@ class Ready:
             self.random,
             self.crl_number,
         )
-        return _frame(InnerType.READY, body + _CAPABILITY.pack(_CAPABILITY_CIPHER, 1) + bytes([self.preferred]))
+        body += _CAPABILITY.pack(_CAPABILITY_CIPHER, 1) + bytes([self.preferred])
+        if self.wish:
+            body += _CAPABILITY.pack(_CAPABILITY_WISH, 1) + bytes([self.wish])
+        return _frame(InnerType.READY, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,16 +270,25 @@ def _pull_ready(reader: Reader) -> Ready:
         purpose = Purpose(number)
     except ValueError:
         raise Malformed("ready_purpose") from None
-    preferred = 0
+    ids = NodeID(sender), NodeID(receiver)
+    preferred, wish = _pull_capabilities(reader)
+    return Ready(purpose, *ids, session_id, generation, key_id, ciphers, random, crl, preferred, wish)
+
+
+def _pull_capabilities(reader: Reader) -> tuple[int, Doubling]:
+    """(preferred cipher, wish); 0 where the sender did not say."""
+    told: dict[int, int] = {}
     while len(reader):
         capability, length = reader.fields(_CAPABILITY)
         value = reader.take(length)
-        if capability == _CAPABILITY_CIPHER:
-            if len(value) != 1 or preferred:
+        if capability in (_CAPABILITY_CIPHER, _CAPABILITY_WISH):
+            if len(value) != 1 or capability in told:
                 raise Malformed("ready_capability")
-            preferred = value[0]
-    ids = NodeID(sender), NodeID(receiver)
-    return Ready(purpose, *ids, session_id, generation, key_id, ciphers, random, crl, preferred)
+            told[capability] = value[0]
+    try:
+        return told.get(_CAPABILITY_CIPHER, 0), Doubling(told.get(_CAPABILITY_WISH, 0))
+    except ValueError:
+        raise Malformed("ready_capability") from None
 
 
 def _pull_close(reader: Reader) -> Close:

@@ -60,8 +60,9 @@ def test_a_silently_dead_uplink_is_left(rig: Rig) -> None:
     assert max(there.longest_silence(at), back.longest_silence(at)) < 0.6
 
 
-def test_redundant_nodes_lose_nothing_to_a_lossy_uplink() -> None:
-    with two_uplinks(alice="mode: redundant\n", bob="mode: redundant\n") as rig:
+def test_a_redundant_node_loses_nothing_to_a_lossy_uplink() -> None:
+    """Bob's profile says nothing: he doubles what he sends to her because alice asks him to."""
+    with two_uplinks(alice="mode: redundant\n") as rig:
         router = next(host for host in rig.net.hosts if host.name == "wifi")
         there, back, at = silences(rig, lambda: lose(router, 20))
         tell("20 % loss on one of two uplinks, redundant", there, back, at)

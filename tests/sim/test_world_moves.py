@@ -7,8 +7,10 @@ from itertools import pairwise
 import pytest
 
 from ovng.forwarding.clientevents import LocatorChanged
+from ovng.ids import NodeID
 from ovng.session.events import SessionDown, SessionUp
-from ovng.wire.header import PacketType, parse_header
+from ovng.wire.header import FLAG_DUP, PacketType, parse_header
+from ovng.wire.inner import Doubling
 from tests.sim.network import CALM, Weather
 from tests.sim.world import Place, Sent, World, each_way
 from tests.sim.world_node import Options
@@ -241,3 +243,23 @@ def test_a_move_that_is_not_true_takes_nothing() -> None:
     assert at_switch(world, one)
     sent = world.traffic(one, other, 4.0)
     assert all(packet.arrived for packet in sent)
+
+
+def test_a_wish_is_heeded_by_a_peer_that_has_none() -> None:
+    """One wants everything doubled: what the other sends to it carries DUP, in every generation."""
+    world = World()
+    one = world.add("10.77.0.2/32", options=Options(doubles=Doubling.ALL, rekey_seconds=5))
+    other = world.add("10.77.0.3/32", options=Options(rekey_seconds=5))
+    world.talk(one, other, 30.0)
+    world.run(12.0)
+    third = world.add("10.77.0.4/32")
+    world.talk(other, third, 5.0)
+    world.run(5.0)
+    assert other.node.sessions.sessions()[0].generation > 0
+    flags: dict[tuple[NodeID, NodeID], set[bool]] = {}
+    for arrival in world.record:
+        header = parse_header(arrival.datagram)
+        if header.type is PacketType.DATA:
+            flags.setdefault((header.src, header.dst), set()).add(bool(header.flags & FLAG_DUP))
+    assert flags[one.node.id, other.node.id] == flags[other.node.id, one.node.id] == {True}
+    assert flags[other.node.id, third.node.id] == flags[third.node.id, other.node.id] == {False}

@@ -14,12 +14,14 @@ from ovng.forwarding.client import AttachmentClient, ClientConfig
 from ovng.ids import NodeID, Prefix
 from ovng.limits import HEADER_SIZE, KEEPALIVE_DEFAULT, REKEY_SECONDS
 from ovng.node.announced import RoutePlan, plan_routes
+from ovng.node.keying import follow_session
 from ovng.node.overlay import Overlay
 from ovng.node.policy import RoutePolicy
 from ovng.session import events as session
 from ovng.session.config import SessionConfig
 from ovng.session.manager import SessionManager
 from ovng.wire.header import PacketType, parse_header
+from ovng.wire.inner import Doubling
 from tests.pki_fixture import Member
 from tests.sim.world_host import Clock, load_trust
 from tests.sim.world_path import MemoryAead, MemoryPath
@@ -37,6 +39,7 @@ class Options:
     rekey_seconds: float = REKEY_SECONDS
     keepalive: int = KEEPALIVE_DEFAULT
     ciphers: tuple[int, ...] = (1, 2)
+    doubles: Doubling = Doubling.NONE
 
 
 class Node:
@@ -63,7 +66,7 @@ class Node:
         """As a new process: nothing is left of an earlier one but profile and CRL."""
         self.trust = load_trust(self.member)
         self.path = MemoryPath(self.id, self._transmit, self._deliver)
-        config = SessionConfig(self.options.rekey_seconds, self.options.ciphers)
+        config = SessionConfig(self.options.rekey_seconds, self.options.ciphers, self.options.doubles)
         self.sessions = SessionManager(self.id, "node", self.trust, random, config, self.path.packets)
         self.client = AttachmentClient(self.id, random, MemoryAead, ClientConfig(keepalive=self.options.keepalive))
         addresses = [prefix.network_address for prefix in self.trust.identity.prefixes]
@@ -180,25 +183,8 @@ class Node:
                 raise AssertionError("the data path keeps DATA to itself")
 
     def _on_session(self, event: session.Event, now: Now) -> None:
+        follow_session(event, self.overlay, self.path, self.options.doubles, now)
         match event:
-            case session.SessionUp():
-                self.overlay.on_session_up(event.peer, event.identity)
-            case session.InstallReceive():
-                self.overlay.on_receive_key(event.peer, event.identity)
-                self.path.install_receive(event.peer, event.key_id, event.cipher, event.key, event.iv)
-            case session.InstallSend():
-                self.path.install_send(event.peer, event.key_id, event.cipher, event.key, event.iv)
-                self.overlay.on_send_ready(event.peer)
-            case session.RetireReceive():
-                self.path.retire_receive(event.peer, event.key_id)
-                self.overlay.on_receive_key_retired(event.peer)
-            case session.RetireSend():
-                self.path.retire_send(event.peer)
-                self.overlay.on_send_paused(event.peer)
-            case session.SessionDown():
-                self.overlay.on_session_down(event.peer, now)
-            case session.ConnectFailed():
-                self.overlay.on_connect_failed(event.peer)
             case session.Attached():
                 self.client.granted(event.switch_id, event.grant, event.report_master, event.private_master, now)
             case session.AttachFailed():

@@ -19,7 +19,8 @@ from ovng.errors import Malformed
 from ovng.ids import NodeID, Prefix
 from ovng.limits import HEADER_SIZE, RECEIVE_GENERATIONS, REPLAY_WINDOW, TAG_SIZE
 from ovng.node.icmp import inner_addresses
-from ovng.wire.header import FLAG_CLUSTER, Header, PacketType, parse_header
+from ovng.wire.header import FLAG_CLUSTER, FLAG_DUP, Header, PacketType, parse_header
+from ovng.wire.inner import Doubling
 from tests.unit.twins import SlowReplayWindow
 
 Event = (
@@ -68,6 +69,7 @@ class Peer:
     send: Key | None = None
     receive: dict[int, Key] = field(default_factory=dict)
     packets: int = 0
+    doubling: int = Doubling.NONE
 
 
 class MemoryPath:
@@ -90,6 +92,9 @@ class MemoryPath:
 
     def remove_peer(self, peer: NodeID) -> bool:
         return self.peers.pop(peer, None) is not None
+
+    def set_doubling(self, peer: NodeID, mode: int) -> None:
+        self.peers[peer].doubling = mode
 
     def install_send(self, peer: NodeID, key_id: int, cipher: int, key: bytes, iv: bytes) -> None:
         self.peers[peer].send = self._key(key_id, cipher, key, iv)
@@ -145,7 +150,8 @@ class MemoryPath:
         key.number += 1
         peer.packets += 1
         self.sent += 1
-        header = Header(PacketType.DATA, key.key_id, 0, peer_id, self.me, key.number).pack()
+        flags = FLAG_DUP if peer.doubling == Doubling.ALL else 0
+        header = Header(PacketType.DATA, key.key_id, flags, peer_id, self.me, key.number).pack()
         self._transmit(header + key.aead.seal(key.nonce(key.number), header, packet))
 
     def inbound(self, datagram: bytes) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from ovng.wire.inner import (
     Close,
     CloseReason,
     Crl,
+    Doubling,
     Grant,
     GrantStatus,
     Inner,
@@ -95,6 +98,13 @@ def test_a_message_too_long_is_refused_before_it_is_held() -> None:
         InnerStream().feed(b"\x03" + (INNER_MESSAGE_MAX + 1).to_bytes(2, "big"))
 
 
+@pytest.mark.parametrize("wish", Doubling)
+def test_a_wish_passes(wish: Doubling) -> None:
+    ready = replace(READY, wish=wish)
+    assert parse_inner(*InnerStream().feed(ready.pack())[0]) == ready
+    assert len(ready.pack()) == len(READY.pack()) + 5 * (wish is not Doubling.NONE)
+
+
 def test_unknown_types_and_capabilities_are_skipped() -> None:
     assert parse_inner(8, b"whatever") is None
     assert parse_inner(InnerType.READY, READY_BODY + bytes.fromhex("7777 0003 010203")) == READY
@@ -112,6 +122,9 @@ def test_unknown_types_and_capabilities_are_skipped() -> None:
         (1, READY_BODY + b"\0", "truncated"),
         (1, READY_BODY + READY_BODY[-5:], "ready_capability"),
         (1, READY_BODY[:-5] + bytes.fromhex("0001 0002 0101"), "ready_capability"),
+        (1, READY_BODY + bytes.fromhex("0002 0001 03"), "ready_capability"),
+        (1, READY_BODY + bytes.fromhex("0002 0000"), "ready_capability"),
+        (1, READY_BODY + 2 * bytes.fromhex("0002 0001 00"), "ready_capability"),
         (2, b"", "truncated"),
         (2, b"\x00", "close_reason"),
         (2, b"\x07", "close_reason"),
