@@ -31,7 +31,8 @@ cdef enum:
 
     FRAME_DUP = 0x0001
     FRAME_CLUSTER = 0x0002
-    FRAME_FLAGS = FRAME_DUP | FRAME_CLUSTER  # all that this version knows
+    FRAME_SPARSE = 0x0004
+    FRAME_FLAGS = FRAME_DUP | FRAME_CLUSTER | FRAME_SPARSE  # all that this version knows
 
 cdef enum frame_reason:
     FRAME_SHORT = -1

@@ -11,6 +11,7 @@ from ovng._fast.frame cimport (
     FRAME_DATA,
     FRAME_HEADER,
     FRAME_SHORT,
+    FRAME_SPARSE,
     FRAME_TAG,
     LOCATOR_SIZE,
     frame_check,
@@ -18,6 +19,14 @@ from ovng._fast.frame cimport (
     frame_parse,
 )
 from ovng._fast.inner cimport inner_check
+from ovng._fast.intake cimport (
+    INTAKE_CLASSES,
+    intake_backlog,
+    intake_count,
+    intake_receive,
+    intake_release,
+    intake_take,
+)
 from ovng._fast.node cimport (
     CONTROL_MAX,
     CROWD,
@@ -48,11 +57,11 @@ from ovng._fast.outbound cimport outbound_step
 from ovng._fast.paths cimport MAX_PATHS, path
 from ovng._fast.peers cimport peer, peer_find, peer_owns, peer_receive_key, receive_key
 from ovng._fast.reclaim cimport epoch_enter, epoch_leave, flag_load, flag_store, pointer_load
-from ovng._fast.replay cimport replay_check, replay_commit
+from ovng._fast.replay cimport replay_check, replay_commit, replay_window
 from ovng._fast.ring cimport ring_acknowledge, ring_put, ring_signal
 from ovng._fast.sojourn cimport sojourn_too_long
 from ovng._fast.stash cimport SILENT_MS
-from ovng._fast.udp cimport UDP_RECEIVED, locator, udp_message, udp_receive
+from ovng._fast.udp cimport UDP_RECEIVED, locator, udp_message, udp_now
 
 cdef extern from "<poll.h>" nogil:
     enum:
@@ -80,11 +89,12 @@ cdef void inbound_run(node_state* node) noexcept nogil:
     wanted[INJECTED].fd = node.outbound_wake
     _look_again(node, wanted)
     while not flag_load(&node.stopping):
-        if poll(wanted, POLLED, -1) < 0:
+        if poll(wanted, POLLED, 0 if intake_count(&state.intake) else -1) < 0:
             continue  # EINTR
         holds = wanted[TUN].fd >= 0
         state.received = 0
         _read_paths(node, state, wanted)
+        _take(node, state)
         if wanted[WAKE].revents:
             ring_acknowledge(node.inbound_wake)
             holds = _look_again(node, wanted)
@@ -128,7 +138,8 @@ cdef void _hand_over(node_state* node, pollfd* wanted) noexcept nogil:
 cdef void _read_paths(node_state* node, inbound_state* state, pollfd* wanted) noexcept nogil:
     """One batch of each path that has something."""
     cdef uint64_t* epoch = &node.readers.readers[INBOUND].epoch
-    cdef uint64_t datagrams, heard
+    cdef uint64_t* received = &state.intake.receiver.counters[UDP_RECEIVED]
+    cdef uint64_t datagrams
     cdef path* at
     cdef int index, got
     epoch_enter(epoch)
@@ -138,43 +149,59 @@ cdef void _read_paths(node_state* node, inbound_state* state, pollfd* wanted) no
         at = <path*> pointer_load(&node.paths[index])
         if at == NULL or at.fd != wanted[index].fd:
             continue  # replaced: the wake tells us
-        state.receiver.fd, state.via = at.fd, at
-        datagrams = state.receiver.counters[UDP_RECEIVED]
-        got = udp_receive(&state.receiver)
+        datagrams = received[0]
+        got = intake_receive(&state.intake, at.fd, at.serial * MAX_PATHS + <uint64_t> index)
         if got > 0:
-            state.now_ms = monotonic_ms()
-            at.received.datagrams += state.receiver.counters[UDP_RECEIVED] - datagrams
-            at.received.bytes += state.receiver.bytes
-            heard = state.packets + state.keepalives
-            _receive(node, state, <uint8_t> index, got)
-            coalesce_flush(&state.out)
-            if state.packets + state.keepalives != heard:
-                tell_traffic(node, state.ring)
+            at.received.datagrams += received[0] - datagrams
+            at.received.bytes += state.intake.receiver.bytes
         elif got < 0:
             wanted[index].fd = -1  # not a socket any more: no use in polling it
     epoch_leave(epoch)
 
 
-cdef void _receive(node_state* node, inbound_state* state, uint8_t index, int count) noexcept nogil:
+cdef void _take(node_state* node, inbound_state* state) noexcept nogil:
+    """One turn's share of what waits."""
+    cdef uint64_t* epoch = &node.readers.readers[INBOUND].epoch
+    cdef uint64_t heard = state.packets + state.keepalives
     cdef udp_message* message
-    cdef uint32_t offset, length
-    cdef int i
-    for i in range(count):
-        message = &state.receiver.messages[i]
-        offset = 0
-        if (
-            sojourn_too_long(&state.sojourn_drop[index], &state.receiver, message)
-            and frame_check(message.data, message.segment) == FRAME_DATA
-        ):
-            state.drops[IN_SOJOURN] += 1
-            offset = message.segment
-        while offset < message.length:
-            length = min(message.segment, message.length - offset)
-            state.received += 1
-            _datagram(node, state, index, &message.source, message.data + offset, length)
-            offset += length
-        if message.length == 0:
-            state.drops[IN_FRAME - FRAME_SHORT - 1] += 1
+    cdef int which
+    if intake_count(&state.intake) == 0:
+        return
+    epoch_enter(epoch)
+    state.now_ms, state.intake.now_ns = monotonic_ms(), udp_now()
+    for which in range(INTAKE_CLASSES):
+        message = intake_take(&state.intake, which)
+        while message != NULL:
+            _message(node, state, message, intake_backlog(&state.intake, which))
+            message = intake_take(&state.intake, which)
+        coalesce_flush(&state.out)
+    intake_release(&state.intake)
+    if state.packets + state.keepalives != heard:
+        tell_traffic(node, state.ring)
+    epoch_leave(epoch)
+
+
+cdef void _message(
+    node_state* node, inbound_state* state, const udp_message* message, uint64_t backlog
+) noexcept nogil:
+    cdef uint8_t index = <uint8_t> (message.origin % MAX_PATHS)
+    cdef path* via = <path*> pointer_load(&node.paths[index])
+    cdef uint32_t offset = 0
+    cdef uint32_t length
+    state.via = via if via != NULL and via.serial == message.origin // MAX_PATHS else &state.gone
+    if (
+        sojourn_too_long(&state.sojourn_drop[index], state.intake.now_ns, backlog, message)
+        and frame_check(message.data, message.segment) == FRAME_DATA
+    ):
+        state.drops[IN_SOJOURN] += 1
+        offset = message.segment
+    while offset < message.length:
+        length = min(message.segment, message.length - offset)
+        state.received += 1
+        _datagram(node, state, index, &message.source, message.data + offset, length)
+        offset += length
+    if message.length == 0:
+        state.drops[IN_FRAME - FRAME_SHORT - 1] += 1
 
 
 cdef void _datagram(
@@ -209,6 +236,7 @@ cdef void _data(
 ) noexcept nogil:
     cdef peer* sender
     cdef receive_key* key = NULL
+    cdef replay_window* window
     cdef bint session = False
     cdef uint8_t* packet = datagram + FRAME_HEADER
     cdef int verdict
@@ -229,7 +257,8 @@ cdef void _data(
         if bucket_take(&state.unknown, state.now_ms):
             ring_put(state.ring, EVENT_UNKNOWN_DATA, &header.src, sizeof(header.src), NULL, 0)
         return
-    verdict = replay_check(&key.window, header.number)
+    window = &key.windows[(header.flags & FRAME_SPARSE) != 0]
+    verdict = replay_check(window, header.number)
     if verdict < 0:
         state.drops[IN_REPLAY - verdict - 1] += 1
         return
@@ -237,7 +266,7 @@ cdef void _data(
     if verdict < 0:
         state.drops[IN_AEAD - verdict - 1] += 1
         return
-    replay_commit(&key.window, header.number)  # one thread: nothing came between look-up and commit
+    replay_commit(window, header.number)  # one thread: nothing came between look-up and commit
     _authentic(node, state, sender, key, header.src, packet, <uint32_t> verdict)
 
 

@@ -20,6 +20,7 @@ two; the outbound thread gives it back after `LINGER_MS` without work. Whoever d
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from ovng._fast.coalesce cimport coalescer
+from ovng._fast.intake cimport intake
 from ovng._fast.interactive cimport interactive_set
 from ovng._fast.lookup cimport lookup
 from ovng._fast.paths cimport MAX_PATHS, egress, path
@@ -27,8 +28,8 @@ from ovng._fast.reclaim cimport domain, flag_claim, flag_store
 from ovng._fast.ring cimport ring, ring_put
 from ovng._fast.routes cimport route_table
 from ovng._fast.segment cimport VNET_HEADER
+from ovng._fast.sparse cimport sparse_table
 from ovng._fast.stash cimport stash
-from ovng._fast.udp cimport udp_receiver
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -112,8 +113,10 @@ cdef struct outbound_state:
     uint64_t stashed
     uint64_t resent
     uint64_t doubled  # sealed packets, not their copies
+    uint64_t sparse  # TUN frames
     egress active
     egress second  # copies of packets with DUP
+    sparse_table flows
     stash stash  # packets to silent peers
     uint8_t* frame  # TUN reads go here, headroom included
     uint8_t* arena
@@ -133,8 +136,9 @@ cdef struct inbound_state:
     uint64_t sojourn_drop[MAX_PATHS]  # when
     uint32_t received  # datagrams of this turn
     bucket unknown
-    udp_receiver receiver
-    path* via  # of this batch
+    intake intake
+    path* via  # of this message
+    path gone  # stands for one that was replaced while its messages waited
     coalescer out
     ring* ring
 

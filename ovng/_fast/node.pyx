@@ -13,6 +13,7 @@ from ovng._fast.address cimport address_load, high_mask, low_mask, prefix
 from ovng._fast.aead cimport AEAD_KEY, AEAD_NONCE
 from ovng._fast.coalesce cimport coalesce_init
 from ovng._fast.inbound cimport inbound_run
+from ovng._fast.intake cimport intake_free, intake_init
 from ovng._fast.interactive cimport interactive_set
 from ovng._fast.lookup cimport lookup_init
 from ovng._fast.outbound cimport outbound_run
@@ -43,8 +44,6 @@ from ovng._fast.udp cimport (
     UDP_BATCH_SINGLE,
     UDP_COUNTERS,
     locator,
-    udp_receiver_free,
-    udp_receiver_init,
     udp_sender_free,
 )
 
@@ -163,6 +162,8 @@ cdef class NodeLoops:
         node.outbound.unsent = ring_create(UNSENT_BYTES, -1)
         node.outbound.frame = <uint8_t*> malloc(FRAME_BUFFER)
         node.outbound.arena = <uint8_t*> malloc(ARENA)
+        memcpy(&node.outbound.flows.key, _bytes_of(os.urandom(8), 8), 8)
+        node.outbound.flows.key |= 1
         node.outbound.events.rate = EVENTS_PER_SECOND
         node.outbound.events.tokens, node.outbound.events.at_ms = EVENTS_PER_SECOND, now
         node.inbound.unknown.rate = UNKNOWN_PER_SECOND
@@ -175,7 +176,7 @@ cdef class NodeLoops:
             or node.outbound.unsent == NULL
             or node.outbound.frame == NULL
             or node.outbound.arena == NULL
-            or udp_receiver_init(&node.inbound.receiver, -1, UDP_BATCH_GRO if gro else UDP_BATCH_SINGLE) < 0
+            or intake_init(&node.inbound.intake, UDP_BATCH_GRO if gro else UDP_BATCH_SINGLE) < 0
         ):
             raise MemoryError
         # The sender's socket is set batch by batch; any one will do to begin with.
@@ -215,7 +216,7 @@ cdef class NodeLoops:
         free(node.outbound.frame)
         free(node.outbound.arena)
         node.outbound.frame = node.outbound.arena = NULL
-        udp_receiver_free(&node.inbound.receiver)
+        intake_free(&node.inbound.intake)
         udp_sender_free(&node.outbound.active.sender)
         udp_sender_free(&node.outbound.second.sender)
         stash_free(&node.outbound.stash)
@@ -445,7 +446,7 @@ cdef class NodeLoops:
         drops["inject_ring_full"] = node.outbound.injected.dropped
         drops["tun_write"] = node.inbound.out.failed
         for i, name in enumerate(COUNTER_NAMES):
-            value = node.inbound.receiver.counters[i] + self._sent(i)
+            value = node.inbound.intake.receiver.counters[i] + self._sent(i)
             if name.startswith("send_") or name == "receive_truncated":
                 drops[name] = value
         return {
@@ -455,14 +456,15 @@ cdef class NodeLoops:
             "gso_given_up": self._sent(COUNTER_NAMES.index("gso_given_up")),
             "received_packets": node.inbound.packets,
             "received_bytes": node.inbound.bytes,
-            "received_messages": node.inbound.receiver.counters[COUNTER_NAMES.index("received_messages")],
-            "receive_errors": node.inbound.receiver.counters[COUNTER_NAMES.index("receive_errors")],
+            "received_messages": node.inbound.intake.receiver.counters[COUNTER_NAMES.index("received_messages")],
+            "receive_errors": node.inbound.intake.receiver.counters[COUNTER_NAMES.index("receive_errors")],
             "held": node.outbound.held_packets,
             "held_sent": node.outbound.held_sent,
             "sent_later": node.outbound.active.sent_later,
             "stashed": node.outbound.stashed,
             "resent": node.outbound.resent,
             "doubled": node.outbound.doubled,
+            "sparse": node.outbound.sparse,
             "keepalives": node.inbound.keepalives,
             "tun_reads": node.outbound.reads,
             "tun_writes": node.inbound.out.writes,

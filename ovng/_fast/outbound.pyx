@@ -6,7 +6,9 @@ from libc.string cimport memcpy, memset
 
 from ovng._fast.address cimport address, address_is_local_noise, inner_destination
 from ovng._fast.aead cimport AEAD_NONCE, aead_nonce, aead_seal_from
-from ovng._fast.frame cimport FRAME_DATA, FRAME_DUP, FRAME_HEADER, FRAME_MAX, FRAME_TAG, frame_header, frame_write
+from ovng._fast.frame cimport (
+    FRAME_DATA, FRAME_DUP, FRAME_HEADER, FRAME_MAX, FRAME_SPARSE, FRAME_TAG, frame_header, frame_write,
+)
 from ovng._fast.inner cimport inner_check
 from ovng._fast.interactive cimport interactive_covers, interactive_set
 from ovng._fast.node cimport (
@@ -49,6 +51,7 @@ from ovng._fast.segment cimport (
     segmenter,
     vnet_header,
 )
+from ovng._fast.sparse cimport sparse_put
 from ovng._fast.stash cimport stash_put, stash_take, stash_wants
 
 cdef extern from "<poll.h>" nogil:
@@ -271,6 +274,9 @@ cdef void _forward(
         where.silent = stash_wants(where.to, out.now_ms, packet, length)
         if flag_load(&where.to.doubling) != DOUBLE_NONE and _is_doubled(node, &where, packet, length):
             where.flags = FRAME_DUP
+        if sparse_put(&out.flows, packet, length, out.now_ms):
+            where.flags |= FRAME_SPARSE
+            out.sparse += 1
     while segment_next(&segments, &at, &size):
         if where.key == NULL or not _seal(node, out, &where, at, size):
             _tell_waiting(out, &where, at, size)

@@ -43,7 +43,7 @@ cdef struct send_key:
 cdef struct receive_key:
     retired link
     aead_ctx aead
-    replay_window window
+    replay_window windows[2]  # of bulk, and of sparse packets, which overtake it
     uint64_t print  # of the key
     bint heard
     uint8_t key_id

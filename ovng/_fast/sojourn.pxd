@@ -13,25 +13,25 @@ loop empties its socket in every time slice, CoDel hardly ever acts, and the que
 
 from libc.stdint cimport uint64_t
 
-from ovng._fast.udp cimport udp_message, udp_receiver
+from ovng._fast.udp cimport udp_message
 
 cdef enum:
     SOJOURN_MAX_NS = 10_000_000
     SOJOURN_INTERVAL_NS = 50_000_000
-    SOJOURN_BACKLOG = 65536  # bytes received at once, from which on it is a queue
+    SOJOURN_BACKLOG = 65536  # bytes that wait, from which on it is a queue
     SOJOURN_CLOCK_SET_NS = 1_000_000_000  # nothing waits that long: the clock was set meanwhile
 
 
 cdef inline bint sojourn_too_long(
-    uint64_t* last_drop, const udp_receiver* receiver, const udp_message* message
+    uint64_t* last_drop, uint64_t now_ns, uint64_t backlog, const udp_message* message
 ) noexcept nogil:
-    """Whether to drop one datagram of this message now; `last_drop` is kept for each socket."""
-    cdef uint64_t waited = receiver.now_ns - message.arrived_ns
-    if receiver.bytes < SOJOURN_BACKLOG or message.arrived_ns == 0:
+    """Whether to drop one datagram of this message now (`udp_now`); `last_drop` is kept for each socket."""
+    cdef uint64_t waited = now_ns - message.arrived_ns
+    if backlog < SOJOURN_BACKLOG or message.arrived_ns == 0:
         return False
     if not SOJOURN_MAX_NS < waited < SOJOURN_CLOCK_SET_NS:
         return False  # one from the future has waited for a very long time: unsigned
-    if receiver.now_ns - last_drop[0] < SOJOURN_INTERVAL_NS:
+    if now_ns - last_drop[0] < SOJOURN_INTERVAL_NS:
         return False
-    last_drop[0] = receiver.now_ns
+    last_drop[0] = now_ns
     return True

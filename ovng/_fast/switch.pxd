@@ -2,18 +2,19 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from ovng._fast.intake cimport intake
 from ovng._fast.parcels cimport PARCELS_SOCKETS, flow_key, parcel_book
 from ovng._fast.ring cimport ring
 from ovng._fast.siphash cimport siphash_key
 from ovng._fast.tail cimport tail_log
 from ovng._fast.table cimport node_table
-from ovng._fast.udp cimport locator, udp_message, udp_receiver
+from ovng._fast.udp cimport locator, udp_message
 
 
 cdef enum:
     SOCKETS_MAX = PARCELS_SOCKETS  # listen addresses
     RUNS_MAX = 1024  # judged together
-    BATCHES_PER_TURN = 8  # one socket's share before the next socket is looked at
+    BATCHES_PER_TURN = 8  # before the loop looks for anything else
     BUDGET_SLOTS = 1024
     BUDGET = 512  # runs of one source in one batch, when datagrams queue
     STAMP_SLOTS = 4096
@@ -86,9 +87,8 @@ cdef struct switch_worker:
     uint32_t stopping
     siphash_key key
 
-    udp_receiver receiver  # shared by the sockets: each batch is done before the next
+    intake intake  # of all sockets; a message's origin is its socket's index
     parcel_book book
-    int socket  # that the present batch came from
     uint64_t now  # milliseconds, read once per batch
     bint backlog
     uint64_t sojourn_drop[SOCKETS_MAX]  # when

@@ -26,6 +26,9 @@ from ovng._fast.frame cimport (
     FRAME_CONTROL, FRAME_DATA, FRAME_DUP, FRAME_HEADER, FRAME_PRIVATE, FRAME_REPORT, FRAME_SHORT, frame_check, frame_destination, frame_flags,
     frame_source, store_be32, store_be64,
 )
+from ovng._fast.intake cimport (
+    INTAKE_CLASSES, intake_backlog, intake_count, intake_free, intake_init, intake_receive, intake_release, intake_take,
+)
 from ovng._fast.parcels cimport parcels_add_socket, parcels_free, parcels_init, parcels_post, parcels_send
 from ovng._fast.ring cimport (
     ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_peek, ring_put, ring_signal, ring_take,
@@ -38,7 +41,7 @@ from ovng._fast.table cimport (
     TABLE_SLOTS, table_copies, table_copy, table_wants_tail,
 )
 from ovng._fast.tail cimport tail_at, tail_collect, tail_entry, tail_free, tail_init, tail_keep
-from ovng._fast.udp cimport udp_receive, udp_receiver_free, udp_receiver_init
+from ovng._fast.udp cimport udp_message, udp_now
 
 import os
 
@@ -100,7 +103,7 @@ cdef int _tell(
     memcpy(origin.local, message.local, sizeof(origin.local))
     store_be32(origin.length, length)
     return ring_put(
-        worker.known if known else worker.strangers, event | <uint32_t> worker.socket << 8,
+        worker.known if known else worker.strangers, event | <uint32_t> message.origin << 8,
         &origin, sizeof(origin), packet, kept,
     )
 
@@ -326,7 +329,7 @@ cdef void _take_replays(switch_worker* worker) noexcept nogil:
 
 # -- Receiving
 
-cdef void _split(switch_worker* worker, const udp_message* message) noexcept nogil:
+cdef void _split(switch_worker* worker, const udp_message* message, uint64_t backlog) noexcept nogil:
     """A message into runs; what is malformed, or for the Switch itself, is dealt with here."""
     cdef uint32_t start = 0
     cdef uint32_t end, size, count
@@ -338,7 +341,7 @@ cdef void _split(switch_worker* worker, const udp_message* message) noexcept nog
         worker.counters[SWITCH_DROP_HEADER - FRAME_SHORT - 1] += 1
         return
     if (
-        sojourn_too_long(&worker.sojourn_drop[worker.socket], &worker.receiver, message)
+        sojourn_too_long(&worker.sojourn_drop[message.origin], worker.intake.now_ns, backlog, message)
         and frame_check(message.data, message.segment) == FRAME_DATA
     ):
         worker.counters[SWITCH_DROP_SOJOURN] += 1
@@ -394,26 +397,38 @@ cdef inline void _read_clock(switch_worker* worker) noexcept nogil:
     worker.now = <uint64_t> now.tv_sec * 1000 + <uint64_t> now.tv_nsec // 1000000
 
 
-cdef int _work_socket(switch_worker* worker, int index) noexcept nogil:
-    """What waits at one socket, up to its share. 0, or -errno when the socket is gone."""
-    cdef int turn, got, i
-    worker.socket = index
-    worker.receiver.fd = worker.fds[index]
-    for turn in range(BATCHES_PER_TURN):
-        got = udp_receive(&worker.receiver)
-        if got < 0:
-            return got
-        _read_clock(worker)
-        worker.backlog = worker.receiver.used == worker.receiver.size
-        if worker.backlog:
-            memset(worker.spent, 0, BUDGET_SLOTS * sizeof(uint32_t))
-            worker.first_src = 0
-            worker.company -= worker.company > 0
-        for i in range(got):
-            _split(worker, &worker.receiver.messages[i])
-        _judge_runs(worker)
-        parcels_send(&worker.book)
-        if not worker.backlog:
+cdef void _work_batch(switch_worker* worker) noexcept nogil:
+    """One batch of what waits."""
+    cdef udp_message* message
+    cdef int which
+    _read_clock(worker)
+    worker.intake.now_ns = udp_now()
+    if worker.backlog:
+        memset(worker.spent, 0, BUDGET_SLOTS * sizeof(uint32_t))
+        worker.first_src = 0
+        worker.company -= worker.company > 0
+    for which in range(INTAKE_CLASSES):
+        message = intake_take(&worker.intake, which)
+        while message != NULL:
+            _split(worker, message, intake_backlog(&worker.intake, which))
+            message = intake_take(&worker.intake, which)
+    _judge_runs(worker)
+    parcels_send(&worker.book)
+    intake_release(&worker.intake)
+
+
+cdef int _turn(switch_worker* worker, pollfd* wanted) noexcept nogil:
+    """Some batches, while there is something. 0, or -errno when a socket is gone."""
+    cdef int batch, i, got
+    for batch in range(BATCHES_PER_TURN):
+        for i in range(worker.sockets):
+            if wanted[i].revents or batch > 0:
+                got = intake_receive(&worker.intake, worker.fds[i], <uint64_t> i)
+                if got < 0:
+                    return got
+        worker.backlog = intake_count(&worker.intake) >= worker.intake.seats
+        _work_batch(worker)
+        if not worker.backlog and intake_count(&worker.intake) == 0:
             break
     return 0
 
@@ -428,15 +443,13 @@ cdef int _work(switch_worker* worker) noexcept nogil:
     wanted[worker.sockets].fd = worker.wake_fd
     wanted[worker.sockets].events = POLLIN
     while not atomic_get(&worker.stopping):
-        if poll(wanted, <unsigned long> worker.sockets + 1, -1) < 0:
+        if poll(wanted, <unsigned long> worker.sockets + 1, 0 if intake_count(&worker.intake) else -1) < 0:
             if errno == EINTR:
                 continue
             return -errno
-        for i in range(worker.sockets):
-            if wanted[i].revents:
-                result = _work_socket(worker, i)
-                if result < 0:
-                    return result
+        result = _turn(worker, wanted)
+        if result < 0:
+            return result
         if wanted[worker.sockets].revents:
             _take_replays(worker)
     return 0
@@ -456,7 +469,7 @@ cdef int _allocate(
     if (worker.runs == NULL or worker.spent == NULL or worker.stamps == NULL or worker.known == NULL
             or worker.strangers == NULL or worker.replays == NULL or tail_init(&worker.tail, tail_bytes) < 0):
         return -ENOMEM
-    return udp_receiver_init(&worker.receiver, -1, batch)
+    return intake_init(&worker.intake, batch)
 
 
 cdef void _release(switch_worker* worker) noexcept nogil:
@@ -467,7 +480,7 @@ cdef void _release(switch_worker* worker) noexcept nogil:
     ring_destroy(worker.strangers)
     ring_destroy(worker.replays)
     tail_free(&worker.tail)
-    udp_receiver_free(&worker.receiver)
+    intake_free(&worker.intake)
     parcels_free(&worker.book)
     free(worker)
 
@@ -539,7 +552,7 @@ cdef class Worker:
         counters["tail_skipped"] = self._worker.tail.skipped
         counters["tail_replayed"] = self._worker.tail.replayed
         for k, name in enumerate(UDP_NAMES):
-            counters[name] = self._worker.receiver.counters[k]
+            counters[name] = self._worker.intake.receiver.counters[k]
             for i in range(self._worker.sockets):
                 counters[name] += self._worker.book.senders[i].counters[k]
         return counters

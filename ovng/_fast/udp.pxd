@@ -77,7 +77,8 @@ cdef struct udp_message:
     unsigned char* data
     uint32_t length
     uint32_t segment  # every datagram in it has this length, the last may be shorter; never 0
-    uint64_t arrived_ns  # in the socket's buffer, by `receiver.now_ns`; 0 when the socket does not tell
+    uint64_t arrived_ns  # in the socket's buffer, by `udp_now`; 0 when the socket does not tell
+    uint64_t origin  # the caller's
     locator source
     uint8_t local[16]  # the address it came to, zeros when the socket does not tell
 
@@ -86,8 +87,7 @@ cdef struct udp_receiver:
     int fd
     unsigned int size  # messages per batch
     unsigned int used  # headers that the last batch has changed
-    uint64_t now_ns  # CLOCK_REALTIME of the last batch
-    uint64_t bytes  # in it
+    uint64_t bytes  # in the last batch
     unsigned char* buffers
     mmsghdr* headers
     iovec* pieces

@@ -131,7 +131,6 @@ cdef int udp_receive(udp_receiver* receiver) noexcept nogil:
         if errors == RECEIVE_ERRORS_MAX:
             return 0
     receiver.used = <unsigned int>got
-    receiver.now_ns = udp_now()
     receiver.bytes = 0
     receiver.counters[UDP_RECEIVED_MESSAGES] += <uint64_t>got
     for i in range(receiver.used):
@@ -140,7 +139,7 @@ cdef int udp_receive(udp_receiver* receiver) noexcept nogil:
             receiver.counters[UDP_DROP_TRUNCATED] += 1
             continue
         message = &receiver.messages[kept]
-        message.data = receiver.buffers + <size_t>i * UDP_BUFFER
+        message.data = <unsigned char*>receiver.pieces[i].iov_base
         message.length = receiver.headers[i].msg_len
         udp_read_control(header, &message.segment, &message.arrived_ns, message.local)
         if message.segment == 0 or message.segment > message.length:
