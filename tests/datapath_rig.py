@@ -24,7 +24,7 @@ ME, PEER, OTHER = NodeID(0xA1), NodeID(0xB2), NodeID(0xC3)
 KEY, IV = bytes(range(32)), bytes(range(12))
 AES, CHACHA = 1, 2
 DATA, CONTROL, REPORT, PRIVATE = 1, 2, 3, 4
-DUP, CLUSTER = 1, 2
+DUP, CLUSTER, SPARSE = 1, 2, 4
 SECONDS = 10.0
 
 OUT = icmp_echo("10.77.0.1", "10.77.0.2")
@@ -133,7 +133,7 @@ def opened(datagram: bytes, cipher: int = AES, key: bytes = KEY) -> tuple[int, b
     header = frame.parse(datagram)
     assert isinstance(header, tuple)
     kind, key_id, flags, dst, src, number = header
-    assert (kind, key_id, flags, dst, src) == (DATA, 7, 0, PEER, ME)
+    assert (kind, key_id, flags & ~SPARSE, dst, src) == (DATA, 7, 0, PEER, ME)
     packet = Aead(cipher, key, IV).open_packet(number, datagram[:HEADER_SIZE], datagram[HEADER_SIZE:])
     assert packet is not None
     return number, packet

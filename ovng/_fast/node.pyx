@@ -39,13 +39,7 @@ from ovng._fast.reclaim cimport counter_load, flag_load, flag_store, pointer_pub
 from ovng._fast.ring cimport ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_put
 from ovng._fast.routes cimport route_add, route_free, route_remove
 from ovng._fast.stash cimport stash_free
-from ovng._fast.udp cimport (
-    UDP_BATCH_GRO,
-    UDP_BATCH_SINGLE,
-    UDP_COUNTERS,
-    locator,
-    udp_sender_free,
-)
+from ovng._fast.udp cimport UDP_BATCH_GRO, UDP_BATCH_SINGLE, UDP_COUNTERS, locator, udp_sender_free
 
 import os
 import socket
@@ -163,7 +157,6 @@ cdef class NodeLoops:
         node.outbound.frame = <uint8_t*> malloc(FRAME_BUFFER)
         node.outbound.arena = <uint8_t*> malloc(ARENA)
         memcpy(&node.outbound.flows.key, _bytes_of(os.urandom(8), 8), 8)
-        node.outbound.flows.key |= 1
         node.outbound.events.rate = EVENTS_PER_SECOND
         node.outbound.events.tokens, node.outbound.events.at_ms = EVENTS_PER_SECOND, now
         node.inbound.unknown.rate = UNKNOWN_PER_SECOND

@@ -2,7 +2,7 @@
 
 Sending, one generation is active; its packet number is one atomic counter, so a number is never used twice however
 many threads seal. At the soft limit Python is told once (rekey); at the hard limit nothing is sealed any more.
-Receiving, up to four generations open packets side by side, found by key ID, each with its own replay window.
+Receiving, up to four generations open packets side by side, found by key ID, each with its own replay windows.
 
 The control thread installs and retires; what it takes away is released (keys erased) when no loop can hold it.
 A `send_key` is used by the outbound loop only, a `receive_key` by the inbound loop only.

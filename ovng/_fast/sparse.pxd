@@ -6,7 +6,7 @@ has sent more than SPARSE_BURST is bulk until it was quiet for SPARSE_QUIET_MS: 
 where sparse ones overtake, so that no packet overtakes an earlier one of its own flow. (Fragments, which have no
 ports, are a flow of their own.)
 
-One super-packet is one look-up. Inline only: there is no module of this name.
+One super-packet is one look-up.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -26,7 +26,7 @@ cdef struct sparse_cell:
     uint32_t level  # bytes; beyond SPARSE_BURST: bulk
 
 cdef struct sparse_table:
-    uint64_t key  # odd, random
+    uint64_t key  # random
     sparse_cell cells[SPARSE_CELLS]
 
 
@@ -59,7 +59,7 @@ cdef inline bint sparse_put(sparse_table* table, const uint8_t* packet, size_t l
     cdef uint32_t quiet
     if header < 0:
         return False
-    cell = &table.cells[_flow_hash(table.key, packet, header, length) & (SPARSE_CELLS - 1)]
+    cell = &table.cells[_flow_hash(table.key | 1, packet, header, length) & (SPARSE_CELLS - 1)]
     quiet = now - cell.last_ms
     cell.last_ms = now
     if quiet >= SPARSE_QUIET_MS:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import socket
 import sys
+import threading
 import time
 
 import pytest
@@ -89,3 +91,32 @@ def test_services_name_what_an_old_kernel_lacks() -> None:
         stands = [each.status()["offloads"]["timestamps"] for each in (rig.switch, rig.alice, rig.bob)]
         assert stands == [False, False, True]
         assert [named(process) for process in processes] == [1, 1]
+
+
+def test_a_flow_that_is_bulk_by_turns_keeps_its_order() -> None:
+    """Beside a stream that fills the queues, bursts that are bulk, pauses around what makes a flow sparse."""
+    with (
+        pair(short_queue=True) as (a, b),
+        b.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as sink,
+        a.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
+    ):
+        sink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
+        sink.bind((b.inner, 0))
+        stream = threading.Thread(target=transfer, args=(a, b, 600_000_000))
+        stream.start()
+        number = 0
+        while stream.is_alive():
+            for size in (*[1200] * 40, *[100] * 10):
+                out.sendto(number.to_bytes(4, "big") + bytes(size), sink.getsockname())
+                number += 1
+            pause = time.monotonic() + (number // 50 % 6) * 0.06
+            until(functools.partial(lambda end: time.monotonic() > end, pause))
+        stream.join()
+        sink.setblocking(False)
+        got = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                got.append(int.from_bytes(sink.recv(2000)[:4], "big"))
+        assert got == sorted(got)
+        assert len(got) > 0.9 * number
+        assert a.path.stats()["sparse"] > 0

@@ -24,7 +24,7 @@ def both(datagram: bytes) -> tuple[object, object]:
     return (frame.DROP_NAMES[fast] if isinstance(fast, int) else fast), slow
 
 
-@given(st.sampled_from(PacketType), st.integers(0, 255), st.integers(0, 3), u64, u64, u64, st.binary(max_size=40))
+@given(st.sampled_from(PacketType), st.integers(0, 255), st.integers(0, 7), u64, u64, u64, st.binary(max_size=40))
 @example(PacketType.DATA, 0, 0, 0, 1, 0, b"")
 @example(PacketType.PRIVATE, 255, 3, 2**64 - 1, 2**64 - 2, 2**64 - 1, b"\xff" * 40)
 def test_both_write_and_read_the_same(
@@ -65,7 +65,7 @@ GOOD = frame.build(1, 7, 0, 0x1111, 0x2222, 3)
         (b"\x01" + GOOD[1:], "version"),
         (b"\x10" + GOOD[1:], "type"),
         (b"\x15" + GOOD[1:], "type"),
-        (GOOD[:2] + b"\x00\x04" + GOOD[4:], "flags"),
+        (GOOD[:2] + b"\x00\x08" + GOOD[4:], "flags"),
         (GOOD[:2] + b"\x80\x00" + GOOD[4:], "flags"),
         (frame.build(1, 0, 0, 5, 0, 1), "src_zero"),
         (frame.build(1, 0, 0, 5, 5, 1), "src_is_dst"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ovng.errors import Malformed
 from ovng.ids import NodeID
 from ovng.limits import MAX_DATAGRAM
-from ovng.wire.header import FLAG_CLUSTER, FLAG_DUP, Header, PacketType, parse_header
+from ovng.wire.header import FLAG_CLUSTER, FLAG_DUP, FLAG_SPARSE, Header, PacketType, parse_header
 
 HEADER = Header(PacketType.DATA, 7, FLAG_DUP, NodeID(0x1111222233334444), NodeID(0x5555666677778888), 9)
 WIRE = bytes.fromhex("11 07 0001 1111222233334444 5555666677778888 0000000000000009")
@@ -23,7 +23,7 @@ def test_layout_of_protocol_section_1() -> None:
 @given(
     st.sampled_from(PacketType),
     st.integers(0, 255),
-    st.sampled_from([0, FLAG_DUP, FLAG_CLUSTER, FLAG_DUP | FLAG_CLUSTER]),
+    st.sampled_from([0, FLAG_DUP, FLAG_CLUSTER, FLAG_SPARSE, FLAG_DUP | FLAG_CLUSTER | FLAG_SPARSE]),
     st.integers(0, (1 << 64) - 1),
     IDS,
     IDS,
@@ -45,7 +45,7 @@ def test_round_trip(kind: PacketType, key_id: int, flags: int, dst: int, src: in
         (b"\x01" + WIRE[1:], "version"),
         (b"\x10" + WIRE[1:], "type"),
         (b"\x15" + WIRE[1:], "type"),
-        (WIRE[:2] + b"\x00\x04" + WIRE[4:], "flags"),
+        (WIRE[:2] + b"\x00\x08" + WIRE[4:], "flags"),
         (WIRE[:2] + b"\x80\x01" + WIRE[4:], "flags"),
         (WIRE[:12] + bytes(8) + WIRE[20:], "src_zero"),
         (WIRE[:12] + WIRE[4:12] + WIRE[20:], "src_is_dst"),

@@ -42,7 +42,7 @@ from tests.switch_fixture import (
         (header(B, A, 0), "drop_type"),
         (header(B, A, 5), "drop_type"),
         (header(B, A, 15), "drop_type"),
-        (header(B, A, flags=4), "drop_flags"),
+        (header(B, A, flags=8), "drop_flags"),
         (header(B, A, flags=0x8001), "drop_flags"),
         (header(B, 0), "drop_src_zero"),
         (header(A, A), "drop_src_is_dst"),
