@@ -67,8 +67,11 @@ def read_redundant_for(value: Value) -> RedundantFor:
     return RedundantFor(list_of(section, "dscp", parse_dscp), list_of(section, "ports", parse_port))
 
 
-def read_hooks(value: Value) -> Path | None:
+def read_hooks(section: Section) -> Path | None:
     """The directory `hooks`; None for the word `none`. Raises ConfigError."""
+    value = section.get("hooks")
+    if value is None or value.absent:
+        return HOOKS
     text = value.text()
     if text == "none":
         return None

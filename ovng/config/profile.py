@@ -13,7 +13,6 @@ from pathlib import Path
 
 from ovng import limits
 from ovng.config.mobility import (
-    HOOKS,
     MODES,
     RedundantFor,
     UplinkSettings,
@@ -201,7 +200,7 @@ def _node(section: Section, path: Path) -> NodeProfile:
         mark=optional(section, "mark", lambda value: value.map(parse_mark), 0),
         mode=optional(section, "mode", lambda value: value.choice(MODES), MODES[0]),
         redundant_for=optional(section, "redundant_for", read_redundant_for, RedundantFor()),
-        hooks=optional(section, "hooks", read_hooks, HOOKS),
+        hooks=read_hooks(section),
         libcrypto=optional(section, "libcrypto", _absolute, None),
         offloads=optional(section, "offloads", _offloads, OffloadSettings()),
         log_level=optional(section, "log_level", lambda value: value.choice(LOG_LEVELS), "info"),
