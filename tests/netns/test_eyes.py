@@ -77,7 +77,7 @@ def test_a_removed_uplink(rig: Rig, tmp_path: Path) -> None:
     assert [event["uplink"] for event in told(events, "path_closed")] == ["wifi"]
     numbers = [event["number"] for event in lines(events)[1:]]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    wait_until(lambda: (tmp_path / "told").exists(), "hook")
+    wait_until((tmp_path / "told").exists, "hook")
     assert (tmp_path / "told").read_text() == "handover lte alice wifi uplink gone 0\n"
     wait_until(lambda: lines(watched)[-1]["handovers"], "handover in the live status")
     assert lines(watched)[0]["handovers"] == []
