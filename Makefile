@@ -16,7 +16,7 @@ PYTEST := -m pytest -q
 # What the debug and sanitizer builds are for: tests that reach compiled code.
 FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch|tests\.(switch_fixture|datapath_rig|netns\.pair)' tests/unit tests/fuzz tests/netns --include='test_*.py')
 
-.PHONY: all build demo test test-long test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak fuzz clean help
+.PHONY: all build demo test test-long test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak fuzz wheels clean help
 .DEFAULT_GOAL := build
 
 all build: $(VENV)/.built ## Build; the command is then .venv/bin/ovng
@@ -78,6 +78,9 @@ fuzz: $(VENV)/.dev ## Coverage-guided fuzzing of every entry that takes network 
 	@$(PY) -c 'import atheris' 2>/dev/null || $(PIP) install atheris
 	@$(PY) -m tests.fuzz.run --seconds $${FUZZ_SECONDS:-60}
 
+wheels: $(VENV)/.wheels ## All wheels of wheels.yml, built here into dist/ (5 minutes; WHEELS="musllinux_armv7l": only these)
+	@$(PY) tools/wheels.py build $(WHEELS)
+
 clean: ## Remove everything that was built
 	@$(SUDO) rm -rf build dist $(VENV) *.egg-info .mypy_cache .ruff_cache .hypothesis benchmarks/out
 	@find ovng tests -name '*.so' -delete -o -name __pycache__ -prune -exec $(SUDO) rm -rf {} +
@@ -91,6 +94,10 @@ $(VENV)/.venv: pyproject.toml tools/python
 	@tools/need build
 	@[ -x $(PY) ] || "$$(tools/python)" -m venv $(VENV)
 	@$(PIP) install 'setuptools>=77' 'cython>=3.1'
+	@touch $@
+
+$(VENV)/.wheels: $(VENV)/.venv
+	@$(PIP) install $$($(PY) tools/extras.py wheels)
 	@touch $@
 
 # The command and its dependencies. Installing compiles too, so the next rule has nothing left to do.

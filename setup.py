@@ -10,9 +10,8 @@ import os
 import sysconfig
 from pathlib import Path
 
-from Cython.Build import cythonize
-from Cython.Compiler import Options
 from setuptools import Extension, setup
+from setuptools.command.sdist import sdist
 
 SANITIZE = os.environ.get("OVNG_SANITIZE") == "1"
 DEBUG = SANITIZE or os.environ.get("OVNG_DEBUG") == "1"
@@ -36,35 +35,61 @@ if SANITIZE:
 LIMITED_API = "0x030B0000"  # cp311-abi3: one wheel for Python 3.11 and newer
 MACROS = [("Py_LIMITED_API", LIMITED_API), ("_GNU_SOURCE", "1")]
 
-Options.warning_errors = True
+SOURCES = sorted(Path("ovng/_fast").glob("*.pyx"))
+GENERATED = Path("generated")  # in an sdist: the C that Cython makes of them
 
-extensions = [
-    Extension(
-        f"ovng._fast.{source.stem}",
+
+def extension(module: str, source: Path) -> Extension:
+    return Extension(
+        f"ovng._fast.{module}",
         [str(source)],
+        include_dirs=["ovng/_fast"],
         define_macros=MACROS,
         extra_compile_args=CFLAGS,
         extra_link_args=LDFLAGS,
         libraries=LIBRARIES,
         py_limited_api=True,
     )
-    for source in sorted(Path("ovng/_fast").glob("*.pyx"))
-]
+
+
+def translated() -> list[Extension]:
+    """The extensions, their C made now."""
+    from Cython.Build import cythonize
+    from Cython.Compiler import Options
+
+    Options.warning_errors = True
+    directives = {
+        "language_level": 3,
+        "boundscheck": DEBUG,
+        "wraparound": False,
+        "cdivision": True,
+        "initializedcheck": DEBUG,
+        "embedsignature": False,
+        "binding": True,
+    }
+    extensions = [extension(source.stem, source) for source in SOURCES]
+    made: list[Extension] = cythonize(extensions, build_dir=BUILD_DIR, nthreads=CORES, compiler_directives=directives)
+    return made
+
+
+class SdistWithC(sdist):
+    """An sdist from which a machine without Cython builds."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        super().make_release_tree(base_dir, files)
+        made = Path(base_dir, GENERATED)
+        made.mkdir()
+        for source in SOURCES:
+            self.copy_file(
+                str((GENERATED if GENERATED.is_dir() else Path(BUILD_DIR, "ovng/_fast")) / f"{source.stem}.c"),
+                str(made),
+            )
+
 
 setup(
-    ext_modules=cythonize(
-        extensions,
-        build_dir=BUILD_DIR,
-        nthreads=CORES,
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": DEBUG,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": DEBUG,
-            "embedsignature": False,
-            "binding": True,
-        },
-    ),
+    ext_modules=[extension(source.stem, GENERATED / f"{source.stem}.c") for source in SOURCES]
+    if GENERATED.is_dir() and not DEBUG
+    else translated(),
+    cmdclass={"sdist": SdistWithC},
     options={"bdist_wheel": {"py_limited_api": "cp311"}, "build_ext": {"parallel": CORES}},
 )
