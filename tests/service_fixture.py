@@ -1,4 +1,6 @@
-"""A service for the tests of verbs: real lock, control socket and driver in a process of its own, canned answers."""
+"""A service for the tests of verbs: real lock, control socket and driver in a process of its own, canned answers.
+
+What stands under `events` is told as the fields of events, to whoever begins to follow."""
 
 from __future__ import annotations
 
@@ -12,16 +14,24 @@ from typing import Any
 _CODE = """
 import asyncio, json, sys
 from ovng.io.control import ControlServer
+from ovng.clock import now
 from ovng.io.driver import Driver
+from ovng.io.events import EventStream
 from ovng.io.files import ProfileLock
 
 name, answers, deaf = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3] == "deaf"
+stream = EventStream()
 driver = Driver(deadline=lambda now: None, on_timer=lambda now: None)
 
 def answer(request):
     if request["verb"] == "down":
         driver.stop()
         return {"stopping": True}
+    if request["verb"] == "events":
+        follower = stream.follow({"profile": name}, now())
+        for fields in answers["events"]:
+            stream.publish("path_closed", fields, now())
+        return follower
     return answers[request["verb"]]
 
 async def main():

@@ -21,10 +21,11 @@ from ovng._fast.paths cimport MAX_PATHS, UNSENT_BYTES, egress_init, path
 from ovng._fast.peers cimport (
     DOUBLE_ALL,
     DOUBLE_NONE,
-    RECEIVE_KEYS,
     key_limits,
     peer,
     peer_add,
+    peer_arrivals,
+    peer_figures,
     peer_find,
     peer_install_receive,
     peer_install_send,
@@ -32,10 +33,8 @@ from ovng._fast.peers cimport (
     peer_retire_receive,
     peer_retire_send,
     peers_free,
-    receive_key,
-    send_key,
 )
-from ovng._fast.reclaim cimport counter_load, flag_load, flag_store, pointer_publish, reclaim, reclaim_later
+from ovng._fast.reclaim cimport flag_load, flag_store, pointer_publish, reclaim, reclaim_later
 from ovng._fast.ring cimport ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_put
 from ovng._fast.routes cimport route_add, route_free, route_remove
 from ovng._fast.stash cimport stash_free
@@ -488,21 +487,9 @@ cdef class NodeLoops:
     def peer_stats(self, uint64_t id):
         """None for an unknown peer."""
         cdef peer* p = peer_find(&self._open().peers, id)
-        cdef send_key* sending
-        cdef int i
-        if p == NULL:
-            return None
-        sending = <send_key*> p.sending
-        return {
-            "sent_packets": p.sent.packets,
-            "sent_bytes": p.sent.bytes,
-            "last_tx_ms": p.sent.last_ms,
-            "received_packets": p.received.packets,
-            "received_bytes": p.received.bytes,
-            "last_rx_ms": p.received.last_ms,
-            "send_key": None if sending == NULL else sending.key_id,
-            "send_number": 0 if sending == NULL else counter_load(&sending.packets),
-            "receive_keys": sorted(
-                (<receive_key*> p.receiving[i]).key_id for i in range(RECEIVE_KEYS) if p.receiving[i] != NULL
-            ),
-        }
+        return None if p == NULL else peer_figures(p)
+
+    def arrivals(self, uint64_t id):
+        """Of each receiving generation of a peer, by key ID: newest packet number, how many came. Empty: unknown."""
+        cdef peer* p = peer_find(&self._open().peers, id)
+        return {} if p == NULL else peer_arrivals(p)

@@ -119,3 +119,7 @@ cdef int peer_install_receive(
 # Whether there was one.
 cdef bint peer_retire_send(lookup* peers, uint64_t id) noexcept
 cdef bint peer_retire_receive(lookup* peers, uint64_t id, uint8_t key_id) noexcept
+
+# Control thread. For people: traffic and key IDs; and of each receiving generation, newest number and how many came.
+cdef dict peer_figures(const peer* p)
+cdef dict peer_arrivals(const peer* p)

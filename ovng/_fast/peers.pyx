@@ -6,7 +6,8 @@ from libc.string cimport memcpy
 
 from ovng._fast.aead cimport AEAD_KEY, aead_init, aead_retire
 from ovng._fast.lookup cimport lookup_each, lookup_free, lookup_put, lookup_remove
-from ovng._fast.reclaim cimport pointer_publish, reclaim_later
+from ovng._fast.reclaim cimport counter_load, pointer_publish, reclaim_later
+from ovng._fast.replay cimport replay_committed
 from ovng._fast.siphash cimport siphash
 
 
@@ -200,3 +201,36 @@ cdef bint peer_retire_receive(lookup* peers, uint64_t id, uint8_t key_id) noexce
             _replace(peers, &p.receiving[i], NULL, _release_receive_key)
             return True
     return False
+
+
+# -- Figures
+
+cdef dict peer_figures(const peer* p):
+    cdef send_key* sending = <send_key*> p.sending
+    cdef int i
+    return {
+        "sent_packets": p.sent.packets,
+        "sent_bytes": p.sent.bytes,
+        "last_tx_ms": p.sent.last_ms,
+        "received_packets": p.received.packets,
+        "received_bytes": p.received.bytes,
+        "last_rx_ms": p.received.last_ms,
+        "send_key": None if sending == NULL else sending.key_id,
+        "send_number": 0 if sending == NULL else counter_load(&sending.packets),
+        "receive_keys": sorted(
+            (<receive_key*> p.receiving[i]).key_id for i in range(RECEIVE_KEYS) if p.receiving[i] != NULL
+        ),
+    }
+
+
+cdef dict peer_arrivals(const peer* p):
+    cdef dict found = {}
+    cdef receive_key* key
+    cdef uint64_t newest
+    cdef int i
+    for i in range(RECEIVE_KEYS):
+        key = <receive_key*> p.receiving[i]
+        if key != NULL:
+            newest = counter_load(&key.window.highest)
+            found[key.key_id] = newest, replay_committed(&key.window)
+    return found

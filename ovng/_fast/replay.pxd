@@ -4,10 +4,17 @@ The ring has one block more than the window needs: the block of the newest numbe
 packets stay usable whatever its alignment. A packet is looked up before it is opened and committed after: only an
 authentic one moves the window. `replay_commit` looks up again, since two copies may pass the first look-up in one batch.
 
-One window belongs to one thread.
+One window belongs to one thread. Another may ask how many numbers it has committed: an estimate to a batch while
+packets come in, exact when none do. Committed numbers are counted when they leave the ring, 64 at a time.
 """
 
 from libc.stdint cimport uint64_t
+
+from ovng._fast.reclaim cimport counter_load
+
+
+cdef extern from * nogil:
+    int __builtin_popcountll(unsigned long long word)
 
 
 cdef enum:
@@ -22,6 +29,7 @@ cdef enum replay_reason:
 
 cdef struct replay_window:
     uint64_t highest  # newest committed number, 0 = none
+    uint64_t gone  # committed numbers that have left the ring
     uint64_t blocks[REPLAY_BLOCKS]
 
 
@@ -51,8 +59,18 @@ cdef inline int replay_commit(replay_window* window, uint64_t number) noexcept n
         if stale > REPLAY_BLOCKS:
             stale = REPLAY_BLOCKS
         while stale:  # the blocks that the window enters hold numbers of an earlier round
+            window.gone += <uint64_t> __builtin_popcountll(window.blocks[(block - stale + 1) % REPLAY_BLOCKS])
             window.blocks[(block - stale + 1) % REPLAY_BLOCKS] = 0
             stale -= 1
         window.highest = number
     window.blocks[block % REPLAY_BLOCKS] |= <uint64_t> 1 << (number & 63)
     return 0
+
+
+cdef inline uint64_t replay_committed(const replay_window* window) noexcept nogil:
+    """How many numbers were committed in all; `highest` less this are missing. From any thread."""
+    cdef uint64_t count = counter_load(&window.gone)
+    cdef int i
+    for i in range(REPLAY_BLOCKS):
+        count += <uint64_t> __builtin_popcountll(counter_load(&window.blocks[i]))
+    return count

@@ -22,6 +22,11 @@ cdef class ReplayWindow:
         """The newest committed number, 0 before the first."""
         return self.window.highest
 
+    @property
+    def committed(self):
+        """How many numbers were committed."""
+        return replay_committed(&self.window)
+
     def check(self, uint64_t number):
         """Verdict on a packet number; changes nothing."""
         return replay_check(&self.window, number)

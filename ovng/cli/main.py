@@ -25,6 +25,7 @@ VERBS = {
     "reload": ("ovng.cli.reload", "make a running node or Switch read its profile again"),
     "down": ("ovng.cli.down", "end a running node, and clear away what a killed one left"),
     "status": ("ovng.cli.status", "show what a running node or Switch does"),
+    "events": ("ovng.cli.events", "tell what happens to a running node, as JSON lines"),
     "doctor": ("ovng.cli.doctor", "tell what of this machine helps or hinders"),
     "demo": ("ovng.cli.demo", "build a whole network in namespaces and move a node in it"),
 }

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import signal
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -13,36 +10,57 @@ from typing import Any
 from ovng.cli.common import Parser, show_json
 from ovng.cli.render import bytes_text, columns, duration, printable
 from ovng.cli.target import add_target_argument, the_running_one
+from ovng.cli.watch import watch
+from ovng.errors import ConfigError
 from ovng.io.control import ask
 
 WATCH_SECONDS = 1.0
 _LOCATORS_SHOWN = 5
-_CLEAR_SCREEN = "\x1b[H\x1b[2J"
+_ENDS = (("before_uplink", "before_path"), ("uplink", "path"))
+_COST = (("held", "held"), ("sent_later", "sent later"), ("replayed", "replayed"), ("lost", "lost"))
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Parser]) -> None:
     """Declare the verb."""
     parser = subparsers.add_parser("status", description="Show what a running node or Switch does.")
     parser.add_argument("--json", action="store_true", help="for scripts: one JSON document")
-    parser.add_argument("--watch", action="store_true", help="again every second, until interrupted")
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        const=str(WATCH_SECONDS),
+        metavar="SECONDS",
+        help="again and again until interrupted, every second if nothing else is said; with --json a line each time",
+    )
     add_target_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask and show. Raises SystemProblem when nothing answers."""
-    name = the_running_one(args.target)
-    while True:
-        status = ask(name, {"verb": "status"})
-        if args.watch:
-            print(json.dumps(status) if args.json else _CLEAR_SCREEN + "\n".join(lines(status)))
-            sys.stdout.flush()
-            signal.sigtimedwait((), WATCH_SECONDS)
-            continue
-        if args.json:
-            show_json(status)
-        else:
-            print("\n".join(lines(status)))
-        return 0
+    seconds, target = _watching(args.watch, args.target)
+    name = the_running_one(target)
+    if seconds is not None:
+        return watch(name, seconds, None if args.json else lines)
+    status = ask(name, {"verb": "status"})
+    if args.json:
+        show_json(status)
+    else:
+        print("\n".join(lines(status)))
+    return 0
+
+
+def _watching(value: str | None, target: str | None) -> tuple[float | None, str | None]:
+    """How often to look (None: once), and at whom: in `--watch truck` the word is no number, so it is the target."""
+    if value is None:
+        return None, target
+    try:
+        seconds = float(value)
+    except ValueError:
+        if target is not None:
+            raise ConfigError(f"--watch: {value} is no number of seconds") from None
+        return WATCH_SECONDS, value
+    if not 0.1 <= seconds <= 86_400:
+        raise ConfigError("--watch: seconds are 0.1 to 86400")
+    return seconds, target
 
 
 def lines(status: dict[str, Any]) -> Iterator[str]:
@@ -66,6 +84,7 @@ def _of_node(status: dict[str, Any]) -> Iterator[str]:
     state = "attached" if switch.get("attached") else "NOT ATTACHED"
     yield f"switch {switch.get('id') or '-'}  {switch.get('locator') or '-'}  rtt {_ms(switch.get('rtt_ms'))}  {state}"
     yield from _paths(status.get("paths") or [])
+    yield from _handovers(status.get("handovers") or [])
     locators = status.get("locators") or []
     if locators:
         yield ""
@@ -118,13 +137,15 @@ def _paths(paths: list[dict[str, Any]]) -> Iterator[str]:
         return
     yield ""
     yield from columns(
-        ("PATH", "UPLINK", "STATE", "RTT", "SEEN AS", "SENT", "RECEIVED"),
+        ("PATH", "UPLINK", "STATE", "RTT", "LOSS", "MTU", "SEEN AS", "SENT", "RECEIVED"),
         [
             (
                 f"{entry.get('path', '-')}{'*' if entry.get('active') else ''}",
                 f"{entry.get('uplink') or 'any'}{' (metered)' if entry.get('metered') else ''}",
                 str(entry.get("state", "-")),
                 _ms(entry.get("rtt_ms")),
+                _percent(entry.get("loss")),
+                str(entry.get("mtu") or "-"),
                 str(entry.get("observed") or "-"),
                 bytes_text(entry.get("tx_bytes")),
                 bytes_text(entry.get("rx_bytes")),
@@ -132,6 +153,18 @@ def _paths(paths: list[dict[str, Any]]) -> Iterator[str]:
             for entry in paths
         ],
     )
+
+
+def _handovers(handovers: list[dict[str, Any]]) -> Iterator[str]:
+    """The last one."""
+    if not handovers:
+        return
+    last = handovers[-1]
+    ways = (f"{last.get(key) or 'any'} (path {last.get(path, '-')})" for key, path in _ENDS)
+    cost = ", ".join(f"{_count(last.get(key))} {words}" for key, words in _COST)
+    yield ""
+    yield f"handover {last.get('handover', '-')}  {_when(last.get('at'))}  {' → '.join(ways)}: {last.get('cause', '-')}"
+    yield f"  gap {_ms(last.get('gap_out_ms'))} out, {_ms(last.get('gap_back_ms'))} back; {cost}"
 
 
 def _of_switch(status: dict[str, Any]) -> Iterator[str]:
@@ -175,6 +208,14 @@ def _shown(value: object) -> str:
 
 def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} ms"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share * 100:.0f} %"
+
+
+def _count(value: object) -> str:
+    return "?" if value is None else str(value)
 
 
 def _when(wall: object) -> str:

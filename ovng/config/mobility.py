@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from ovng.config.reading import boolean, list_of
 from ovng.config.values import parse_dscp, parse_port
@@ -12,6 +13,9 @@ from ovng.wire.inner import Doubling
 
 MODES = ("failover", "redundant")
 PRIORITY_MAX = 255
+HOOKS = Path("/etc/ovng/hooks.d")
+"""Where everybody's tools have such directories: it is looked into without being asked for, and only root can write
+there. One for all profiles; programs are told which one."""
 _PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!-]{1,63}\Z")
 
 
@@ -61,6 +65,19 @@ def read_redundant_for(value: Value) -> RedundantFor:
     section = value.section()
     section.only([entry.name for entry in fields(RedundantFor)])
     return RedundantFor(list_of(section, "dscp", parse_dscp), list_of(section, "ports", parse_port))
+
+
+def read_hooks(section: Section) -> Path | None:
+    """The directory `hooks`; None for the word `none`. Raises ConfigError."""
+    value = section.get("hooks")
+    if value is None or value.absent:
+        return HOOKS
+    text = value.text()
+    if text == "none":
+        return None
+    if not text.startswith("/") or "\0" in text:
+        value.fail("should be an absolute path, or none")
+    return Path(text)
 
 
 def _uplink(value: Value) -> UplinkSettings:

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ovng import limits
-from ovng.config.mobility import MODES, RedundantFor, UplinkSettings, doubling, read_redundant_for, read_uplinks
+from ovng.config.mobility import (
+    MODES,
+    RedundantFor,
+    UplinkSettings,
+    doubling,
+    read_hooks,
+    read_redundant_for,
+    read_uplinks,
+)
 from ovng.config.reading import boolean, integer, list_of, optional
 from ovng.config.values import (
     Endpoint,
@@ -104,6 +112,8 @@ class NodeProfile:
     mode: str
     """`failover` or `redundant`: every packet on two paths."""
     redundant_for: RedundantFor
+    hooks: Path | None
+    """The user's own programs, run when paths change; need not exist. None: there are none."""
     libcrypto: str | None
     offloads: OffloadSettings
     log_level: str
@@ -190,6 +200,7 @@ def _node(section: Section, path: Path) -> NodeProfile:
         mark=optional(section, "mark", lambda value: value.map(parse_mark), 0),
         mode=optional(section, "mode", lambda value: value.choice(MODES), MODES[0]),
         redundant_for=optional(section, "redundant_for", read_redundant_for, RedundantFor()),
+        hooks=read_hooks(section),
         libcrypto=optional(section, "libcrypto", _absolute, None),
         offloads=optional(section, "offloads", _offloads, OffloadSettings()),
         log_level=optional(section, "log_level", lambda value: value.choice(LOG_LEVELS), "info"),

@@ -64,6 +64,10 @@ class Member:
         environment = [f"{key}={value}" for key, value in self._environment().items()]
         return self.host.run("env", *environment, *COMMAND, *arguments)
 
+    def begin(self, *arguments: str) -> Process:
+        """As `ovng`, for a command that goes on by itself."""
+        return self.host.start(f"ovng-{arguments[0]}", *COMMAND, *arguments, env=self._environment())
+
     def wait(self, what: str, seconds: float = START_SECONDS, **wanted: Any) -> Status:
         """Poll the status until it has these values; keys of the Switch part are meant where the top has none."""
 

@@ -31,6 +31,16 @@ class ClientPath:
         self.prober.heard(now.mono)
         self.silent = False
 
+    def worked_until(self) -> float:
+        """The last instant at which nothing spoke against it, monotonic; −inf: it has never worked.
+
+        That is when something last came; where nothing was expected, when the first report left that nobody answered.
+        """
+        exchange = self.reporter.exchange
+        if self.prober.lost or exchange is None:
+            return self.prober.heard_at
+        return max(self.prober.heard_at, exchange.began)
+
     def unanswered(self) -> bool:
         """True when the tries of a report were not answered."""
         exchange = self.reporter.exchange

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import NamedTuple
 
 from ovng.ids import Locator
 
 _LAST = 8
+_TRIES = 64
+_LATE = 1.0  # seconds
 
 
 class Stay(NamedTuple):
@@ -49,3 +51,26 @@ class RttEstimate:
         else:
             self.rttvar += (abs(self.srtt - sample) - self.rttvar) / 4
             self.srtt += (sample - self.srtt) / 8
+
+
+class LossEstimate:
+    """How many of the last 64 reports on a path were not answered within a second. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._tries: OrderedDict[int, float | None] = OrderedDict()  # number → when it left; None: answered
+
+    def sent(self, number: int, at: float) -> None:
+        """A report has left."""
+        self._tries[number] = at
+        if len(self._tries) > _TRIES:
+            self._tries.popitem(last=False)
+
+    def answered(self, number: int) -> None:
+        """Late is better than never."""
+        if number in self._tries:
+            self._tries[number] = None
+
+    def share(self, now: float) -> float | None:
+        """0 … 1; None: nothing was asked yet."""
+        lost = [at is not None for at in self._tries.values() if at is None or at < now - _LATE]
+        return sum(lost) / len(lost) if lost else None

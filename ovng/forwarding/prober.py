@@ -33,6 +33,11 @@ class Prober:
         self.lost = 0
         """Probes in a row that were not answered."""
 
+    @property
+    def heard_at(self) -> float:
+        """When something last came in by this path; −inf: never."""
+        return self._heard
+
     def heard(self, at: float) -> None:
         """Something authentic came in by this path."""
         if at > self._heard:

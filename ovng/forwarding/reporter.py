@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from ovng.clock import Now
 from ovng.forwarding.grantheld import GrantHeld
+from ovng.forwarding.history import LossEstimate
 from ovng.forwarding.store import Random
 from ovng.ids import UNKNOWN_LOCATOR, Locator, NodeID
 from ovng.limits import COOKIE_SIZE, MAX_CONTROL_DATAGRAM, SILENCE_REFRESH, SILENCE_REFRESH_MAX
@@ -88,6 +89,7 @@ class Reporter:
         self._era = 0
         self._last_mismatch = self._last_challenge = self._last_call = self.last_sent = float("-inf")
         self.exchange: Exchange | None = None
+        self.loss = LossEstimate()
         self.tls_reason: str | None = None
         """Set when reports cannot go on without TLS; taken by the client."""
 
@@ -132,6 +134,7 @@ class Reporter:
 
     def answered(self, number: int) -> Sent | None:
         """An authenticated answer echoes `number`: the try it answers, once."""
+        self.loss.answered(number)
         return self._sent.pop(number, None)
 
     def accept(self, ack: Ack, sent: Sent, now: Now) -> bool:
@@ -273,6 +276,7 @@ class Reporter:
         ticket = held.ticket if ticketed else b""
         datagram = Update(kind, common, observed, self._keepalive, cookie, ticket, offset).pack(held.up)
         assert len(datagram) <= MAX_CONTROL_DATAGRAM
+        self.loss.sent(number, now.mono)
         self._sent[number] = Sent(kind, now.mono, echo_of(datagram), self._era, any(cookie))
         while len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)

@@ -1,7 +1,8 @@
 """The control socket of a running service: a Unix stream socket, one JSON object per line each way.
 
-A request is {"verb": NAME, …}; the answer is whatever the service says about it, or {"error": TEXT}. The socket is
-mode 0600 and the kernel names the caller (SO_PEERCRED): root and the service's own user only.
+A request is {"verb": NAME, …}; the answer is whatever the service says about it, or {"error": TEXT}; or lines without
+end, until one side closes (`Stream`). The socket is mode 0600 and the kernel names the caller (SO_PEERCRED): root and
+the service's own user only.
 
 The server is asyncio and bounded in all it takes; the client is for the command line, and blocks.
 """
@@ -14,9 +15,10 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ovng.errors import OvngError, SystemProblem
 from ovng.io.files import runtime_dir
@@ -24,13 +26,28 @@ from ovng.io.files import runtime_dir
 log = logging.getLogger(__name__)
 
 Message = dict[str, Any]
-Handler = Callable[[Message], Awaitable[Message] | Message]
+
+
+class Stream(Protocol):
+    """An answer of many lines."""
+
+    async def take(self) -> list[Message]:
+        """What there is to say, waited for."""
+        ...
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+        ...
+
+
+Handler = Callable[[Message], Awaitable[Message] | Message | Stream]
 
 REQUEST_MAX = 16_384
 ANSWER_MAX = 1 << 24
 CONNECTIONS_MAX = 16
 REQUEST_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
+_FIRST_SECONDS = 10.0
 _PATH_MAX = 107  # sockaddr_un.sun_path less its final zero
 
 
@@ -104,12 +121,15 @@ class ControlServer:
             async with asyncio.timeout(REQUEST_SECONDS):
                 line = await _receive_line(client)
             answer = await self._answer(line)
+            if not isinstance(answer, bytes):
+                await _stream(client, answer)
+                return
             async with asyncio.timeout(ANSWER_SECONDS):
                 await loop.sock_sendall(client, answer)
         except (TimeoutError, OSError, ValueError):
             pass  # too slow, gone, or a line without end
 
-    async def _answer(self, line: bytes) -> bytes:
+    async def _answer(self, line: bytes) -> bytes | Stream:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
@@ -118,12 +138,33 @@ class ControlServer:
             return _packed({"error": "a request is one line of JSON with a verb"})
         try:
             result = self._handler(request)
-            return _packed(result if isinstance(result, dict) else await result)
+            if isinstance(result, Awaitable):
+                result = await result
+            return _packed(result) if isinstance(result, dict) else result
         except OvngError as error:
             return _packed({"error": str(error)})
         except Exception as error:  # a fault in an answer must not end the tunnel
             log.error("internal error in the answer to %r: %r", request["verb"][:32], error)
             return _packed({"error": f"internal error: {type(error).__name__}"})
+
+
+async def _stream(client: socket.socket, lines: Stream) -> None:
+    """Until the client closes: it has nothing more to say. One that does not read holds up nobody but itself."""
+    loop = asyncio.get_running_loop()
+    gone = loop.create_task(loop.sock_recv(client, 1))
+    taken = loop.create_task(lines.take())
+    try:
+        while True:
+            await asyncio.wait({gone, taken}, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                return
+            await loop.sock_sendall(client, b"".join(map(_packed, taken.result())))
+            taken = loop.create_task(lines.take())
+    finally:
+        lines.close()
+        for task in (gone, taken):
+            task.cancel()
+        await asyncio.gather(gone, taken, return_exceptions=True)
 
 
 def _packed(message: Message) -> bytes:
@@ -158,24 +199,50 @@ def ask(name: str, request: Message, timeout: float = 10.0, path: Path | None = 
     `path` is its socket, where it has another runtime directory than this process.
     """
     path = path or socket_path(name)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, _in_words(name, path, timeout):
         client.settimeout(timeout)
-        try:
-            client.connect(str(path))
-            client.sendall(_packed(request))
-            answer = json.loads(_read_line(client))
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise SystemProblem(f"{name} is not running") from None
-        except TimeoutError:
-            raise SystemProblem(f"{name} does not answer within {timeout:g} s") from None
-        except PermissionError:
-            raise SystemProblem(f"{path}: permission denied: ask as root or as the service's user") from None
-        except OSError as error:
-            raise SystemProblem(f"{path}: {error.strerror}") from None
-        except ValueError:
-            raise SystemProblem(f"{name} gave no answer: it ends, or is of another version") from None
+        client.connect(str(path))
+        client.sendall(_packed(request))
+        return _understood(_read_line(client))
+
+
+def follow(name: str, request: Message, path: Path | None = None) -> Iterator[Message]:
+    """As `ask`, for an answer of many lines: each as it comes, until the service ends. Raises SystemProblem."""
+    path = path or socket_path(name)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, _in_words(name, path, _FIRST_SECONDS):
+        client.settimeout(_FIRST_SECONDS)
+        client.connect(str(path))
+        client.sendall(_packed(request))
+        with client.makefile("rb") as lines:
+            first = lines.readline(ANSWER_MAX)
+            client.settimeout(None)
+            yield _understood(first)
+            while line := lines.readline(ANSWER_MAX):
+                yield _understood(line)
+
+
+@contextmanager
+def _in_words(name: str, path: Path, timeout: float) -> Iterator[None]:
+    """What may go wrong with a service's socket, as people need it."""
+    try:
+        yield
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise SystemProblem(f"{name} is not running") from None
+    except TimeoutError:
+        raise SystemProblem(f"{name} does not answer within {timeout:g} s") from None
+    except PermissionError:
+        raise SystemProblem(f"{path}: permission denied: ask as root or as the service's user") from None
+    except OSError as error:
+        raise SystemProblem(f"{path}: {error.strerror}") from None
+    except ValueError:
+        raise SystemProblem(f"{name} gave no answer: it ends, or is of another version") from None
+
+
+def _understood(line: bytes) -> Message:
+    """Raises ValueError for what is no answer, SystemProblem for one that says `error`."""
+    answer = json.loads(line)
     if not isinstance(answer, dict):
-        raise SystemProblem(f"{name} gave no answer: it ends, or is of another version")
+        raise ValueError("no JSON object")
     if "error" in answer:
         raise SystemProblem(str(answer["error"]))
     return answer

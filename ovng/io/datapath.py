@@ -342,6 +342,13 @@ class NodeDataPath:
         """Counters and key IDs of one peer; None when it is unknown."""
         return self._loops.peer_stats(peer)
 
+    def arrivals(self, peer: NodeID) -> dict[int, tuple[int, int]]:
+        """By key ID of each receiving generation of a peer: newest packet number, and how many packets came.
+
+        What is missing between was lost, or is late. Exact while nothing comes in, else to a batch. Empty: unknown.
+        """
+        return self._loops.arrivals(peer)
+
     @property
     def last_rx(self) -> int:
         """CLOCK_MONOTONIC milliseconds of the last authentic packet; 0: none yet."""

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ovng import clock
+from ovng.config.mobility import HOOKS
 from ovng.errors import OvngError, SystemProblem
 from ovng.io import ethtool, sockets, sysctl
 from ovng.io.files import runtime_dir
+from ovng.io.hooks import programs
 
 _CAP_NET_ADMIN = 12  # <linux/capability.h>
 _UDP_SEGMENT = 103  # <linux/udp.h>
@@ -45,7 +47,7 @@ class Check(NamedTuple):
     """The command or the change that helps."""
 
 
-def examine(libcrypto: str | None = None) -> list[Check]:
+def examine(libcrypto: str | None = None, hooks: Path = HOOKS) -> list[Check]:
     """All checks, in the order they are shown. Makes and removes one TUN interface where it may."""
     groups: tuple[Callable[[], Iterator[Check]], ...] = (
         _kernel,
@@ -60,6 +62,7 @@ def examine(libcrypto: str | None = None) -> list[Check]:
         _forwarding,
         _clock,
         _runtime,
+        lambda: _hooks(hooks),
     )
     return [check for group in groups for check in group()]
 
@@ -288,3 +291,12 @@ def _runtime() -> Iterator[Check]:
         yield _ok("runtime directory", str(path))
     except OvngError as error:
         yield Check("runtime directory", State.MISSING, "cannot be written", str(error))
+
+
+def _hooks(directory: Path) -> Iterator[Check]:
+    good, refused = programs(directory)
+    value = f"{', '.join(path.name for path in good) or 'none'} in {directory}"
+    if refused:
+        yield Check("hooks", State.WARN, f"{value}, {len(refused)} refused", "; ".join(refused))
+    else:
+        yield _ok("hooks", value)

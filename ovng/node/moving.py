@@ -13,6 +13,7 @@ from ovng.config.profile import NodeProfile
 from ovng.forwarding.client import AttachmentClient
 from ovng.io.datapath import NodeDataPath
 from ovng.io.watch import watch_network
+from ovng.node.news import PathNews, Tell
 from ovng.node.switchlink import SwitchLink
 from ovng.roaming import roamer
 from ovng.roaming.decision import decide
@@ -40,9 +41,11 @@ class Moving:
         client: AttachmentClient,
         sessions: SessionManager,
         replan: Callable[[], None],
+        tell: Tell,
     ) -> None:
         self._path, self._switch, self._client, self._sessions = path, switch, client, sessions
-        self._replan = replan
+        self._replan, self._tell = replan, tell
+        self.news = PathNews(tell, profile, path, client, sessions)
         self._wanted = profile.uplinks
         self._doubles = profile.doubles
         watching = watch_network(profile.interface, profile.mark)
@@ -101,6 +104,10 @@ class Moving:
         if self._was_away and slot == self._client.active:
             self._come_back()
 
+    def told(self, now: Now) -> None:
+        """The Switch knows which path is active, and where."""
+        self.news.handovers.answered(now)
+
     def silent(self, slot: int, now: Now) -> None:
         """The Switch does not answer on this path."""
         self._was_away |= slot == self._client.active
@@ -120,6 +127,7 @@ class Moving:
         self._switch.handle_timer(now)
         self.roamer.handle_timer(now.mono)
         self._follow(now)
+        self.news.handle_timer(now)
         for slot in self.roamer.paths:
             figures = self._path.path_stats(slot)
             if figures is not None:
@@ -127,7 +135,8 @@ class Moving:
 
     def deadline(self) -> float | None:
         """When `handle_timer` wants to be called, in monotonic seconds."""
-        wanted = (self.watcher.deadline(), self._switch.deadline(), self.roamer.deadline())
+        machines = (self.watcher, self._switch, self.roamer, self.news.handovers)
+        wanted = (machine.deadline() for machine in machines)
         return min((at for at in wanted if at is not None), default=None)
 
     # -- What follows
@@ -144,6 +153,7 @@ class Moving:
                     if not self._switch.open(slot, uplink.name, uplink.ways):
                         self.roamer.on(slot, PathEvent.SILENT, now.mono)
                     log.info("path %d: %s", slot, uplink.name or "any interface")
+                    self.news.opened(slot, uplink, now)
                     self._offloads_at = now.mono  # a new socket may have shown what the kernel lacks
                     if self._client.path(slot) is None or self._client.attached:
                         self._client.add_path(slot, uplink.priority, now)
@@ -153,19 +163,24 @@ class Moving:
                         self._switch.set_reaches(slot, uplink.ways)
                         self._client.network_changed(now, slot)
                     if moved and slot == self.roamer.active:
+                        self.news.moved(slot, "changed", now, lost=True)
                         self._sessions.retry_now(now)
                 case roamer.Activate(slot, lost, cause):
                     log.info("data goes by path %d (%s)", slot, cause)
+                    self.news.moved(slot, cause, now, lost=lost)
                     self._switch.activate(slot)
                     self._client.activate(slot, now, lost=lost)
                     self._sessions.retry_now(now)
                 case roamer.Wait():
                     log.info("no way to the Switch: packets wait")
+                    self.news.waiting(now)
                     self._switch.activate(-1)
                     self._was_away = True
                 case roamer.Close(slot):
                     self._switch.close(slot)
                     self._client.remove_path(slot)
+                    self.news.closed(slot, now)
+        self.news.look(self.roamer, now)
         self._path.set_second(self.roamer.second if self._doubles else -1)
         self._watch_offloads(now)
 
@@ -183,5 +198,6 @@ class Moving:
         offloads = self._path.stats()["offloads"]
         for name, on in self._offloads.items():
             if on and not offloads[name]:
+                self._tell("offload", now, offload=name)
                 log.warning("offload %s given up: the kernel or a device refused it; slower, but all goes on", name)
         self._offloads = offloads

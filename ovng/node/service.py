@@ -11,7 +11,7 @@ import secrets
 import signal
 from collections import Counter
 
-from ovng import limits
+from ovng import __version__, limits
 from ovng.clock import Now
 from ovng.clock import now as read_clock
 from ovng.config.profile import NodeProfile
@@ -20,13 +20,16 @@ from ovng.forwarding import clientevents as attachment
 from ovng.forwarding.client import AttachmentClient, ClientConfig
 from ovng.ids import Locator, NodeID
 from ovng.io import datapath, notify
-from ovng.io.control import ControlServer, Message
+from ovng.io.control import ControlServer, Message, Stream
 from ovng.io.credentials import read_profile, trust_of
 from ovng.io.driver import Driver
+from ovng.io.events import EventStream, WarningsTold
+from ovng.io.hooks import Hooks
 from ovng.io.libcrypto import load_libcrypto, make_aead, preferred_ciphers
 from ovng.io.logs import escape
 from ovng.node.keying import follow_session
 from ovng.node.moving import Moving
+from ovng.node.news import News
 from ovng.node.overlay import Overlay
 from ovng.node.routing import Routing
 from ovng.node.status import node_status
@@ -93,7 +96,10 @@ class NodeService:
         self.routing = Routing(profile, self.trust.identity, self.tunnel, lambda: self.switch.ips)
         policy, deliver = self.routing.policy, self.path.write_tun
         self.overlay = Overlay(self.me, self.path, self.sessions, self.client, policy, deliver, profile.addresses)
-        self.moving = Moving(profile, self.path, self.switch, self.client, self.sessions, self._replan)
+        self._stream, self.hooks = EventStream(), Hooks(profile.name, profile.hooks)
+        self._news = News(self._stream, self.hooks)
+        tell = self._news.tell
+        self.moving = Moving(profile, self.path, self.switch, self.client, self.sessions, self._replan, tell)
         self.attach_group, self.attach_seconds, self.attach_count = "", 0.0, 0
         self.counters: Counter[str] = Counter()
         self._source: tuple[int, Locator] | None = None  # of the last datagram: path, where from
@@ -118,9 +124,11 @@ class NodeService:
             await control.start()
             self.path.start()
             self._driver.call_soon(self._start)
-            await self._driver.run()
+            with WarningsTold(self._on_warning):
+                await self._driver.run()
         finally:
             notify.stopping()
+            self.hooks.close()
             self.path.close()
             self.moving.watcher.close()
             self.switch.close_all()
@@ -181,8 +189,12 @@ class NodeService:
             case PacketType.DATA:
                 self.counters["datagram_data"] += 1
 
+    def _on_warning(self, text: str) -> None:
+        self._driver.call_threadsafe(lambda now: self._news.tell("warning", now, text=text))
+
     def _on_suspend(self, seconds: float, now: Now) -> None:
         log.info("this machine slept for %.0f s", seconds)
+        self._news.tell("suspend", now, seconds=round(seconds, 1))
         self.moving.slept(now)
 
     def _on_timer(self, now: Now) -> None:
@@ -224,6 +236,7 @@ class NodeService:
 
     def _on_session_event(self, event: session.Event, now: Now) -> None:
         follow_session(event, self.overlay, self.path, self._doubling, now)
+        self._news.of_session(event, now)
         match event:
             case session.SessionUp():
                 log.info(
@@ -253,6 +266,7 @@ class NodeService:
                 log.info("revocation list %d in force", event.number)
 
     def _on_client_event(self, event: attachment.ClientEvent, now: Now) -> None:
+        self._news.of_attachment(event, now)
         match event:
             case attachment.NeedTls():
                 log.debug("attaching by TLS: %s", event.reason)
@@ -263,6 +277,7 @@ class NodeService:
                 self.sessions.retry_now(now)  # what was sent before was dropped at the Switch
             case attachment.LocatorChanged():
                 log.info("moved: the Switch sees %s, %.0f ms after the change", event.observed, event.gap * 1000)
+                self.moving.told(now)
             case attachment.PathAnswered(slot):
                 self.moving.answered(slot, now)
             case attachment.PathSilent(slot):
@@ -317,6 +332,7 @@ class NodeService:
     def _end(self, now: Now) -> None:
         """Say goodbye to peers and Switch, and stop when they have answered, or after a second."""
         if self._end_by is None:
+            self._news.tell("stopping", now)
             self._end_by = now.mono + GOODBYE_SECONDS
             self._bye_at = now.mono + GOODBYE_SECONDS / 2
             self.sessions.shutdown(now)
@@ -359,6 +375,7 @@ class NodeService:
             self.profile = profile
             self.routing.use(profile, trust.identity)
             self.moving.use(profile, now)
+            self.hooks.directory = profile.hooks
             self.switch.set_endpoints(profile.switch)
             self.switch.look_up()
             if renewed:
@@ -370,11 +387,13 @@ class NodeService:
         finally:
             notify.ready()
 
-    def _answer(self, request: Message) -> Message:
+    def _answer(self, request: Message) -> Message | Stream:
         now = read_clock()
         match request.get("verb"):
             case "status":
                 return node_status(self, now)
+            case "events":
+                return self._stream.follow({"profile": self.profile.name, "version": __version__}, now)
             case "reload":
                 self.reload(now)
                 self._flush(now)

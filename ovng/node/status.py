@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ovng import __version__
 from ovng.clock import Now
+from ovng.node.news import handover_fields
 
 if TYPE_CHECKING:
     from ovng.node.service import NodeService
@@ -48,7 +49,8 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
             ]
             + [{"prefix": str(prefix), "via": "", "reason": why} for prefix, why in service.routing.errors.items()],
         },
-        "paths": [_path(service, slot) for slot in sorted(service.moving.roamer.paths)],
+        "paths": [_path(service, slot, now) for slot in sorted(service.moving.roamer.paths)],
+        "handovers": [handover_fields(done) for done in service.moving.news.handovers.last],
         "locators": [
             {"locator": str(stay.observed), "since": round(stay.since, 3), "gap_ms": stay.gap_ms}
             for stay in service.client.history.stays()
@@ -57,7 +59,7 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
         "held": service.overlay.held,
         "counters": {name: count for name, count in sorted(counters.items()) if count},
         "offloads": stats["offloads"] | {"gso": stats["gso_segments"] if stats["gso_segments"] > 1 else False},
-        "warnings": service.routing.warnings + service.trust.warnings(now.wall) + _newer(counters),
+        "warnings": [*service.routing.warnings, *service.trust.warnings(now.wall), *_newer(counters), *_hooks(service)],
         "certificate": {
             "not_after": round(identity.not_after),
             "days_left": int((identity.not_after - now.wall) // 86_400),
@@ -68,6 +70,10 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
 def _newer(counters: Counter[str]) -> list[str]:
     count = counters["version"] + counters["datagram_version"]
     return [f"a peer is newer: {count} datagrams of another protocol version were dropped"] if count else []
+
+
+def _hooks(service: NodeService) -> list[str]:
+    return [f"hooks: refused: {line}" for line in service.hooks.refused]
 
 
 def _switch(service: NodeService) -> dict[str, Any]:
@@ -85,7 +91,7 @@ def _switch(service: NodeService) -> dict[str, Any]:
     }
 
 
-def _path(service: NodeService, slot: int) -> dict[str, Any]:
+def _path(service: NodeService, slot: int, now: Now) -> dict[str, Any]:
     held, known = service.moving.roamer.paths[slot], service.client.path(slot)
     figures, address = service.path.path_stats(slot), service.switch.address(slot)
     return {
@@ -98,6 +104,7 @@ def _path(service: NodeService, slot: int) -> dict[str, Any]:
         "switch": str(address) if address else None,
         "observed": str(known.observed) if known and known.observed else None,
         "rtt_ms": _ms(known.rtt.srtt) if known else None,
+        "loss": known.reporter.loss.share(now.mono) if known else None,
         "probes_lost": known.prober.lost if known else 0,
         "tx_datagrams": figures.sent_datagrams if figures else 0,
         "tx_bytes": figures.sent_bytes if figures else 0,

@@ -66,6 +66,8 @@ class Path:
     def __init__(self, now: float) -> None:
         self.state = State.JOINING
         self.since = now
+        self.cause = "uplink"
+        """The event that brought it there."""
         self.deaths = 0
         """That followed each other closely."""
         self._died = float("-inf")
@@ -78,12 +80,12 @@ class Path:
             self.deaths = self.deaths + 1 if now - self._died < FLAP_SECONDS + self._proving_seconds() else 1
             self._died = now
         if changed or event == Event.CHANGED:
-            self.state, self.since = new, now
+            self.state, self.since, self.cause = new, now, event.value
         return changed
 
     def restart(self, now: float) -> None:
         """It is tried from now on."""
-        self.state, self.since = State.JOINING, now
+        self.state, self.since, self.cause = State.JOINING, now, "tried again"
 
     def handle_timer(self, now: float) -> bool:
         """As `on`, when the state has lasted as long as it may."""

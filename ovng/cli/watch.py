@@ -1,0 +1,48 @@
+"""`ovng status --watch`: redrawn on a terminal, one block after the other in a pipe, one line each as JSON."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ovng.cli.render import printable
+from ovng.errors import SystemProblem
+from ovng.io.control import ask
+
+_HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
+
+Lines = Callable[[dict[str, Any]], Iterator[str]]
+
+
+def watch(name: str, seconds: float, lines: Lines | None) -> int:
+    """Show the status of `name` until interrupted; 0 then. `lines` makes it readable, None: JSON.
+
+    A service that goes away is waited for, once it was seen. Raises SystemProblem when it does not run at first.
+    """
+    status = ask(name, {"verb": "status"})
+    away = False
+    try:
+        while True:
+            if not away:
+                _show(json.dumps(status) if lines is None else "\n".join(lines(status)), block=lines is not None)
+            signal.sigtimedwait((), seconds)
+            try:
+                status, away = ask(name, {"verb": "status"}), False
+            except SystemProblem as error:
+                if not away:
+                    words = json.dumps({"name": name, "error": str(error)})
+                    _show(words if lines is None else printable(f"{error}, waiting for it"), block=lines is not None)
+                away = True
+    except KeyboardInterrupt:
+        return 0
+
+
+def _show(text: str, *, block: bool) -> None:
+    if block and sys.stdout.isatty():
+        print(_HOME + text.replace("\n", f"{_TO_LINE_END}\n") + _TO_LINE_END + f"\n{_TO_SCREEN_END}", end="")
+    else:
+        print(text + ("\n" if block else ""))
+    sys.stdout.flush()
