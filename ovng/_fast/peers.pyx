@@ -226,11 +226,12 @@ cdef dict peer_figures(const peer* p):
 cdef dict peer_arrivals(const peer* p):
     cdef dict found = {}
     cdef receive_key* key
-    cdef uint64_t newest
+    cdef uint64_t newest, committed
     cdef int i
     for i in range(RECEIVE_KEYS):
         key = <receive_key*> p.receiving[i]
         if key != NULL:
-            newest = counter_load(&key.window.highest)
-            found[key.key_id] = newest, replay_committed(&key.window)
+            newest = max(counter_load(&key.windows[0].highest), counter_load(&key.windows[1].highest))
+            committed = replay_committed(&key.windows[0]) + replay_committed(&key.windows[1])
+            found[key.key_id] = newest, committed
     return found
