@@ -23,7 +23,7 @@ from ovng._fast.segment import segments
 from ovng.errors import Malformed
 from ovng.ids import NodeID
 from ovng.limits import HEADER_SIZE, MAX_DATAGRAM, TAG_SIZE
-from ovng.wire.header import FLAG_CLUSTER, Header, PacketType, parse_header
+from ovng.wire.header import FLAG_CLUSTER, FLAG_SPARSE, Header, PacketType, parse_header
 from tests.datapath_rig import IV, ME, OTHER, PEER, Rig
 from tests.fuzz.choices import Choices
 from tests.fuzz.targets import segment
@@ -63,7 +63,8 @@ class Stage:
         for key_id, cipher in KEYS.items():
             self.rig.path.retire_receive(PEER, key_id)
             self.rig.path.install_receive(PEER, key_id, cipher, self.key, IV)
-            self.windows[key_id] = SlowReplayWindow(WINDOW, LIMIT)
+            for mark in (0, FLAG_SPARSE):
+                self.windows[key_id, mark] = SlowReplayWindow(WINDOW, LIMIT)
         self.rig.path.install_send(PEER, SEND_KEY, 1, self.key, IV)
         self.controls = 0
         self.sealed = 0  # by the loops, under the key above
@@ -132,7 +133,7 @@ class Stage:
             return "no_session"
         if header.key_id not in KEYS:
             return "unknown_key"
-        window = self.windows[header.key_id]
+        window = self.windows[header.key_id, header.flags & FLAG_SPARSE]
         verdict = window.check(header.number)
         if verdict:
             return _REPLAY[verdict]
@@ -178,7 +179,8 @@ class Stage:
     def _check_sealed(self, datagram: bytes, packet: bytes) -> None:
         self.sealed += 1
         header = parse_header(datagram)
-        assert header == (PacketType.DATA, SEND_KEY, 0, PEER, ME, self.sealed)
+        flags = header.flags & FLAG_SPARSE
+        assert header == (PacketType.DATA, SEND_KEY, flags, PEER, ME, self.sealed)
         opened = Aead(1, self.key, IV).open_packet(header.number, datagram[:HEADER_SIZE], datagram[HEADER_SIZE:])
         assert opened == packet
 
@@ -235,7 +237,7 @@ def _header(stage: Stage, choices: Choices) -> Header:
     key_id = choices.pick((9, 9, 9, 10, 11))
     stage.numbers[key_id] += 1
     number = choices.integer() if choices.below(8) == 7 else stage.numbers[key_id]
-    flags = choices.pick((0, 0, 0, 1, 2, 3))
+    flags = choices.pick((0, 0, FLAG_SPARSE, 1, 2, 3))
     dst, src = choices.pick((ME, ME, ME, OTHER)), choices.pick((PEER, PEER, PEER, OTHER, NodeID(0x99)))
     kind = choices.pick((PacketType.DATA, PacketType.DATA, PacketType.DATA, *PacketType))
     return Header(kind, key_id, flags, dst, src if src != dst else PEER, number)

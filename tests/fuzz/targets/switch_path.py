@@ -15,7 +15,7 @@ from ovng.errors import Malformed
 from ovng.forwarding.slowtable import LIVE, NO_CREDIT, NO_LOCATOR, STRAY, UNKNOWN, SlowTable
 from ovng.ids import Locator, NodeID
 from ovng.limits import MAX_CONTROL_DATAGRAM
-from ovng.wire.header import PacketType, parse_header
+from ovng.wire.header import FLAG_SPARSE, PacketType, parse_header
 from tests.fuzz.choices import Choices
 from tests.switch_fixture import SWITCH, TABLE_KEY, FakeNode, World, header, wait_until
 
@@ -60,8 +60,13 @@ class Stage:
 
     def send(self, node: FakeNode, datagrams: list[bytes], *, train: bool) -> None:
         """From one node's socket: all in one segmented send, or one by one."""
+        if not train and len({_is_sparse(datagram) for datagram in datagrams}) > 1:  # which comes first is open
+            for datagram in datagrams:
+                self.send(node, [datagram], train=False)
+            return
         before = self._figures()
-        expected = Counter(self._judge(datagram, node.locator) for datagram in datagrams)
+        in_order = _served(datagrams) if train else datagrams
+        expected = Counter(self._judge(datagram, node.locator) for datagram in in_order)
         if train:
             node.send_train(datagrams)
         else:
@@ -114,11 +119,22 @@ class Stage:
         return "forwarded"
 
 
+def _is_sparse(datagram: bytes) -> bool:
+    return len(datagram) >= 4 and bool(datagram[3] & FLAG_SPARSE)
+
+
+def _served(train: list[bytes]) -> list[bytes]:
+    """In the order in which the Switch judges one message: the sparse ones that begin it and end it first."""
+    first = next((i for i, datagram in enumerate(train) if not _is_sparse(datagram)), len(train))
+    last = len(train) - (first < len(train) and _is_sparse(train[-1]))
+    return train[:first] + train[last:] + train[first:last]
+
+
 def _datagram(choices: Choices, node: FakeNode) -> bytes:
     """One with a plausible header, and perhaps not."""
     src = choices.pick((node.id, node.id, node.id, *NODES, NOBODY, SWITCH))
     dst = choices.pick((*NODES, NOBODY, SWITCH, 0))
-    kind, flags = choices.pick((1, 1, 1, 2, 3, 4, 5)), choices.pick((0, 0, 0, 1, 2, 3, 4))
+    kind, flags = choices.pick((1, 1, 1, 2, 3, 4, 5)), choices.pick((0, 0, 0, 1, 2, FLAG_SPARSE, 8))
     head = header(dst, src, kind, key_id=choices.u8(), flags=flags, number=choices.integer())
     return choices.changed(head + bytes(choices.u16() % 1_400))
 
