@@ -69,8 +69,12 @@ cdef inline int replay_commit(replay_window* window, uint64_t number) noexcept n
 
 cdef inline uint64_t replay_committed(const replay_window* window) noexcept nogil:
     """How many numbers were committed in all; `highest` less this are missing. From any thread."""
-    cdef uint64_t count = counter_load(&window.gone)
-    cdef int i
-    for i in range(REPLAY_BLOCKS):
-        count += <uint64_t> __builtin_popcountll(counter_load(&window.blocks[i]))
+    cdef uint64_t gone, count
+    cdef int i, again
+    for again in range(4):  # should a block leave meanwhile
+        gone = count = counter_load(&window.gone)
+        for i in range(REPLAY_BLOCKS):
+            count += <uint64_t> __builtin_popcountll(counter_load(&window.blocks[i]))
+        if counter_load(&window.gone) == gone:
+            break
     return count

@@ -1,8 +1,9 @@
-"""`ovng status --watch`: redrawn on a terminal, one block after the other in a pipe, one line each as JSON."""
+"""`ovng status --watch`: redrawn on a terminal as far as it fits, block after block in a pipe, as JSON a line each."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -42,7 +43,9 @@ def watch(name: str, seconds: float, lines: Lines | None) -> int:
 
 def _show(text: str, *, block: bool) -> None:
     if block and sys.stdout.isatty():
-        print(_HOME + text.replace("\n", f"{_TO_LINE_END}\n") + _TO_LINE_END + f"\n{_TO_SCREEN_END}", end="")
+        columns, rows = shutil.get_terminal_size()
+        fitting = [line[:columns] + _TO_LINE_END for line in text.split("\n")[: rows - 1]]
+        print(_HOME + "\n".join(fitting) + f"\n{_TO_SCREEN_END}", end="")
     else:
         print(text + ("\n" if block else ""))
     sys.stdout.flush()

@@ -32,7 +32,7 @@ HOOK_SECONDS = 10.0
 WAITING_MAX = 32
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
-_LEFTOVER = re.compile(r"\.(bak|disabled|orig|sample|swp|dpkg-\w+|rpm\w+|ipk-\w+|opkg\w*)\Z")
+_LEFTOVER = re.compile(r"\.(bak|disabled|orig|sample|swp|dpkg-\w+|rpm\w+)\Z|-opkg\Z")
 _STDERR = 2
 
 

@@ -95,6 +95,7 @@ class Moving:
     def attached(self, now: Now) -> None:
         """The Switch has attached us by TLS."""
         self.roamer.attached = True
+        self.news.handovers.attached()
         self.roamer.on(self._client.active, PathEvent.ANSWERED, now.mono)
 
     def answered(self, slot: int, now: Now) -> None:

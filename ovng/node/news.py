@@ -148,7 +148,7 @@ class PathNews:
         since = None
         if lost:
             known = self._client.path(self._active) if cause == "silent" and self._active is not None else None
-            since = now.mono if known is None else known.worked_until()
+            since = now.mono if known is None or known.observed is None else known.worked_until()
         self.handovers.moved(slot, self._uplinks.get(slot, ""), cause, since, now)
         self._activated(slot, cause, now)
 

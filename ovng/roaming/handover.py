@@ -100,11 +100,16 @@ class Handovers:
         self._count, self._copies_tell = count, copies_tell
         self.last: deque[Handover] = deque(maxlen=REMEMBERED)
         self._here: Place | None = None
+        self._attached = False
         self._underway: _Underway | None = None
         self._finished: list[Handover] = []
         self._number = 0
 
     # -- What happened
+
+    def attached(self) -> None:
+        """From now on there is something to hand over: trying one path after the other at the start is no handover."""
+        self._attached = True
 
     def left(self, cause: str, now: Now) -> None:
         """There is no path any more."""
@@ -148,7 +153,7 @@ class Handovers:
         move = self._underway
         if move is not None and move.back is not None:
             self._finish(move)
-        if self._underway is None and self._here is not None:
+        if self._underway is None and self._here is not None and self._attached:
             self._underway = _Underway(now.wall, self._here, cause, since, self._count())
         elif self._underway is not None and self._underway.since is None:
             self._underway.since = since

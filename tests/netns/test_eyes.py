@@ -146,3 +146,28 @@ def test_a_better_uplink_costs_nothing(rig: Rig) -> None:
     assert (move["before_uplink"], move["uplink"], move["cause"]) == ("lte", "wifi", "better path")
     assert (move["gap_out_ms"], move["gap_back_ms"]) == (0, 0)
     assert move["lost"] == back.lost() == there.lost() == 0
+
+
+def test_the_switch_goes_and_the_node_ends(rig: Rig, hooks: Path) -> None:
+    """What a script sees of a Switch's restart and of the end; and a hook that others may write to is not run."""
+    (hooks / "10-tell.sh").chmod(0o777)
+    events = rig.alice.begin("events")
+    watched = rig.alice.begin("status", "--json", "--watch", "0.2")
+    wait_until(lambda: told(events, "following") and lines(watched), "stream of events")
+    rig.alice.host.ip("link", "set", "wifi", "down")
+    wait_until(lambda: told(events, "handover"), "handover")
+    assert any("10-tell.sh: others may write to it" in line for line in rig.alice.status()["warnings"])
+    assert any("10-tell.sh: others may write to it" in event["text"] for event in told(events, "warning"))
+    assert not (hooks.parent / "told").exists()
+    rig.switch.kill()
+    wait_until(lambda: told(events, "detached"), "word of the silence", 20)
+    rig.switch.start()
+    wait_until(lambda: told(events, "attached"), "word of the return", 20)
+    rig.alice.stop()
+    assert events.wait() == 1
+    assert events.output.endswith("ovng: alice has ended\n")
+    stopping = next(line for line in events.output.splitlines() if '"stopping"' in line)
+    assert json.loads(stopping)["event"] == "stopping"
+    rig.alice.start()
+    wait_until(lambda: lines(watched)[-1].get("switch", {}).get("attached"), "live status of the next process", 20)
+    assert {"name": "alice", "error": "alice is not running"} in lines(watched)

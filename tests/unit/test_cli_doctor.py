@@ -35,6 +35,20 @@ def test_what_is_not_right_says_what_to_do() -> None:
         assert check.advice or check.state is State.OK
 
 
+def test_hooks(tmp_path: Path) -> None:
+    def found() -> machine.Check:
+        return next(check for check in machine.examine(hooks=tmp_path) if check.name == "hooks")
+
+    assert found().value == f"none in {tmp_path}"
+    for name in ("10-a", "20-b"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    assert (found().state, found().value) == (State.OK, f"10-a, 20-b in {tmp_path}")
+    (tmp_path / "10-a").chmod(0o775)
+    assert (found().state, found().value) == (State.WARN, f"20-b in {tmp_path}, 1 refused")
+    assert found().advice == f"{tmp_path}/10-a: others may write to it: run chmod go-w {tmp_path}/10-a"
+
+
 @needs_seccomp
 def test_a_kernel_that_does_not_say_when_datagrams_came() -> None:
     def found() -> machine.Check:

@@ -20,7 +20,7 @@ from ovng.clock import now
 from tests.service_fixture import running
 
 OVNG = [sys.executable, "-m", "ovng.cli.main"]
-STATUS = {"name": "truck", "kind": "node", "uptime_seconds": 7}
+STATUS = {"name": "truck", "kind": "node", "uptime_seconds": 7, "warnings": [f"{n} {'x' * 200}" for n in range(50)]}
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +130,12 @@ def test_watch_on_a_terminal_is_redrawn() -> None:
     master, terminal = pty.openpty()
     with (
         running("truck", {"status": STATUS}),
-        subprocess.Popen([*OVNG, "status", "--watch", "0.1"], stdout=terminal, stderr=terminal) as process,
+        subprocess.Popen(
+            [*OVNG, "status", "--watch", "0.1"],
+            stdout=terminal,
+            stderr=terminal,
+            env={**os.environ, "COLUMNS": "80", "LINES": "24"},
+        ) as process,
     ):
         os.close(terminal)
         seen = b""
@@ -144,6 +149,8 @@ def test_watch_on_a_terminal_is_redrawn() -> None:
     screens = seen.split(b"\x1b[H")
     assert screens[0] == b""
     assert screens[1].startswith(b"node truck")
+    assert screens[1].count(b"\n") == 23  # of 24, in 80 columns
+    assert max(map(len, screens[1].replace(b"\x1b[K", b"").splitlines())) == 80
     assert screens[1].endswith(b"\x1b[J")
     assert all(line.rstrip(b"\r").endswith(b"\x1b[K") for line in screens[1].split(b"\n")[:-1])
 

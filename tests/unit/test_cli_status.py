@@ -47,6 +47,28 @@ NODE: dict[str, Any] = {
             "prefixes": ["192.168.8.0/24", "10.77.0.3/32"],
         }
     ],
+    "paths": [
+        {"path": 0, "uplink": "wlan0", "state": "ready", "active": True, "rtt_ms": 12.34, "loss": 0.25, "mtu": 1452},
+        {"path": 1, "uplink": "", "state": "joining", "metered": True, "rtt_ms": None, "loss": None},
+    ],
+    "handovers": [
+        {"handover": 1},
+        {
+            "handover": 2,
+            "at": 1_763_800_000.5,
+            "before_path": 1,
+            "before_uplink": "",
+            "path": 0,
+            "uplink": "wlan0",
+            "cause": "silent",
+            "gap_out_ms": 250.0,
+            "gap_back_ms": 291.5,
+            "held": 0,
+            "sent_later": 2,
+            "replayed": None,
+            "lost": 3,
+        },
+    ],
     "routes": {
         "taken": [{"prefix": "192.168.8.0/24", "via": "bbbb-0000-0000-0002"}],
         "refused": [{"prefix": "0.0.0.0/0", "via": "bbbb-0000-0000-0002", "reason": "not in accept_routes"}],
@@ -94,6 +116,10 @@ def test_node() -> None:
     assert "switch aaaa-0000-0000-0001  192.0.2.1:5140  rtt 12.3 ms  attached" in text
     assert "bbbb-0000-0000-0002  00c0ffee.2  59 s  AES-256-GCM  x25519  -    1.5 KiB   2.8 GiB  192.168.8.0/24" in text
     assert "refused: not in accept_routes" in text
+    assert "0*    wlan0          ready    12.3 ms  25 %  1452  -" in text
+    assert "1     any (metered)  joining  -        -     -     -" in text
+    assert "handover 2  2025-11-22 08:26:40  any (path 1) → wlan0 (path 0): silent\n" in text
+    assert "gap 250.0 ms out, 291.5 ms back; 0 held, 2 sent later, ? replayed, 3 lost\n" in text
     assert "198.51.100.7:40000     2025-11-22 08:26:40  31.5 ms" in text
     assert "replayed  3" in text
     assert "truncated" not in text

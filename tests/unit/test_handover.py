@@ -19,7 +19,7 @@ class Story:
         self.counted = Counted(arrived={(7, 1): (100, 100)})
         self.handovers = Handovers(lambda: self.counted, copies_tell=copies_tell)
         self.move(WIFI, "uplink", None, 0.0)
-        self.handovers.answered(at(0.02))
+        self.handovers.attached()
 
     def move(self, to: Place, cause: str, since: float | None, mono: float) -> None:
         self.handovers.moved(to.path, to.uplink, cause, since, at(mono))
@@ -37,6 +37,18 @@ def test_the_first_path_is_no_handover() -> None:
     story = Story()
     assert story.handovers.deadline() is None
     assert story.over(100) == []
+
+
+def test_the_search_for_a_first_path_is_none_either() -> None:
+    handovers = Handovers(Counted)
+    for path, mono in ((0, 1.0), (1, 2.0), (0, 3.0)):
+        handovers.moved(path, "any", "no answer", mono, at(mono))
+    handovers.left("uplink gone", at(4))
+    handovers.moved(0, "any", "uplink", 5.0, at(5))
+    handovers.attached()
+    handovers.answered(at(5.1))
+    handovers.handle_timer(at(9))
+    assert (handovers.finished(), handovers.deadline()) == ([], None)
 
 
 def test_a_path_that_went_silent() -> None:

@@ -200,7 +200,7 @@ def test_what_belongs_to_others(directory: Path) -> None:
 
 
 def test_what_is_passed_over(directory: Path) -> None:
-    for name in (".hidden", "a~", "b.bak", "c.dpkg-old", "d.rpmsave", "e.swp", "white space", "-x"):
+    for name in (".hidden", "a~", "b.bak", "c.dpkg-old", "d.rpmsave", "e.swp", "f-opkg", "white space", "-x"):
         write(directory / name, "true")
     write(directory / "not-executable", "true", 0o644)
     (directory / "a-directory").mkdir()

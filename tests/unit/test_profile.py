@@ -130,6 +130,13 @@ class TestGood:
         assert profile.redundant_for == RedundantFor((46, 34, 40, 8), (53, 65535))
         assert node(TEXT + "mark: 4294967295\n").mark == 0xFFFFFFFF
 
+    def test_hooks(self) -> None:
+        assert node(TEXT).hooks == Path("/etc/ovng/hooks.d")
+        assert node(TEXT + "hooks: /opt/hooks\n").hooks == Path("/opt/hooks")
+        assert node(TEXT + "hooks: none\n").hooks is None
+        with pytest.raises(ConfigError, match="should be an absolute path, or none"):
+            node(TEXT + "hooks: hooks.d\n")
+
     def test_an_empty_list_is_not_the_default(self) -> None:
         assert node(TEXT + "accept_routes: []\n").accept_routes == ()
 
