@@ -102,7 +102,7 @@ def test_a_train_is_kept_whole_and_a_node_beyond_its_share_not_at_all() -> None:
         assert away.receive(40) == train
         for _ in range(TAIL_BYTES // 40_000 + 40):
             a.send_train(train)
-        w.wait_count("received", 40 * (TAIL_BYTES // 40_000 + 41))
+        w.wait_count("forwarded", 40 * (TAIL_BYTES // 40_000 + 41))
         assert w.count("tail_kept") + w.count("tail_skipped") == 40 * (TAIL_BYTES // 40_000 + 41)
 
 
