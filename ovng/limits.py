@@ -62,6 +62,7 @@ GRANT_LIFETIME = 86_400
 ATTACH_AGAIN_BEFORE = 3_600  # of a grant's end: the Switch says so to who has not done it by then
 KEEPALIVE_DEFAULT = 25
 KEEPALIVE_MIN, KEEPALIVE_MAX = 5, 600
+KEEPALIVE_LEARNED = 120  # at most: what NATs should bear (RFC 4787, REQ-5); a path that dies unused is missed so late
 LEASE_KEEPALIVES = 3
 MAX_PATHS = 4
 TICKET_MAX = 512

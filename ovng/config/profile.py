@@ -100,7 +100,8 @@ class NodeProfile:
     """Nodes from which a default route is believed."""
     interface: str
     mtu: int
-    keepalive: int
+    keepalive: int | None
+    """Seconds; None: as long as the NAT is known to bear."""
     forward: bool
     """May set ip_forward."""
     rekey_seconds: int
@@ -192,7 +193,9 @@ def _node(section: Section, path: Path) -> NodeProfile:
         exit=list_of(section, "exit", parse_node_id, most=16),
         interface=optional(section, "interface", lambda value: value.map(parse_interface), "ovng0"),
         mtu=integer(section, "mtu", limits.MIN_TUN_MTU, MAX_INNER_MTU, limits.DEFAULT_TUN_MTU),
-        keepalive=integer(section, "keepalive", limits.KEEPALIVE_MIN, limits.KEEPALIVE_MAX, limits.KEEPALIVE_DEFAULT),
+        keepalive=optional(
+            section, "keepalive", lambda value: value.integer(limits.KEEPALIVE_MIN, limits.KEEPALIVE_MAX), None
+        ),
         forward=boolean(section, "forward", False),
         rekey_seconds=integer(section, "rekey_seconds", 1, 86_400, int(limits.REKEY_SECONDS)),
         port=integer(section, "port", 0, 65_535, 0),

@@ -32,7 +32,7 @@ routes: {routes}
 {exit}
 # interface: ovng0
 # mtu: 1400
-# keepalive: 25            # seconds between signs of life; shorter where a NAT forgets quickly
+# keepalive: null          # seconds between signs of life, 5 to 600; null: 25, more once the NAT is known to bear it
 # forward: false           # true: may switch on ip_forward, which `routes` needs
 # rekey_seconds: 3600
 # port: 0                  # local UDP port; 0: any

@@ -1,6 +1,6 @@
 """The node's side of attachment: keeps the Switch knowing where we are, and asks it who is where.
 
-    start ──► NeedTls ──► granted ──► attached ──┬── keepalive: REFRESH every 25 s ± 20 %
+    start ──► NeedTls ──► granted ──► attached ──┬── idle: REFRESH as seldom as the NAT bears (`keepalive`)
                  ▲                               ├── network_changed: MOVE at once, CONFIRM after its answer
                  │                               ├── silence while there is traffic: REFRESH after 300 ms, then slower
                  └── grant near its end, no      └── CHALLENGE (the Switch restarted): the ticket, no TLS
@@ -16,11 +16,12 @@ Nothing that arrives raises; what is wrong with it is in `counters`.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
 from ovng.clock import Now
 from ovng.errors import Malformed
+from ovng.forwarding.bindinglife import BindingLife
 from ovng.forwarding.clientevents import (
     AttachedNow,
     ClientEvent,
@@ -43,6 +44,7 @@ from ovng.forwarding.clientpath import ClientPath
 from ovng.forwarding.crlfetch import CrlFetch
 from ovng.forwarding.grantheld import GrantHeld
 from ovng.forwarding.history import LocatorHistory, RttEstimate
+from ovng.forwarding.keepalive import Keepalive, Use
 from ovng.forwarding.privatelink import PrivateLink
 from ovng.forwarding.prober import Verdict
 from ovng.forwarding.reachability import Reachability
@@ -51,8 +53,8 @@ from ovng.forwarding.routelist import RouteListCopy
 from ovng.forwarding.silence import Silence
 from ovng.forwarding.store import AeadFactory, Random
 from ovng.ids import IPAddress, Locator, NodeID
-from ovng.limits import ATTACH_AGAIN_BEFORE, KEEPALIVE_DEFAULT, MAX_PATHS, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN
-from ovng.session.backoff import Backoff, fraction, jittered
+from ovng.limits import ATTACH_AGAIN_BEFORE, MAX_PATHS, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN
+from ovng.session.backoff import Backoff, fraction
 from ovng.wire.inner import Attach, AttachMode, Grant
 from ovng.wire.report import (
     SEQUENCE_MAX,
@@ -68,7 +70,7 @@ from ovng.wire.report import (
     verify,
 )
 
-_KEEPALIVE_JITTER = 0.2
+_NETWORKS = 32  # of which is remembered what their NATs bear
 _RENEW_FROM, _RENEW_SPAN = 0.75, 0.15  # share of a grant's life after which it is renewed: 18 … 21.6 h
 _LEAVE_SECONDS = 2.0
 _MOVE_LIMIT_WAIT = 1.0
@@ -78,9 +80,10 @@ _TLS_AFTER_SILENCE = 300.0  # it may be another Switch by now, which does not an
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """`keepalive` in seconds, 5 … 600: how often the Switch hears from an idle node."""
+    """`keepalive` in seconds, 5 … 600: how often the Switch hears from an idle node; None: 25, until it is known how
+    long the NAT holds, and then up to 120."""
 
-    keepalive: int = KEEPALIVE_DEFAULT
+    keepalive: int | None = None
     copies: bool = False
     """All paths take copies of what others send twice."""
 
@@ -90,15 +93,18 @@ class AttachmentClient:
 
     def __init__(self, me: NodeID, random: Random, seal: AeadFactory, config: ClientConfig | None = None) -> None:
         self._me, self._random, self._factory = me, random, seal
-        self._keepalive, self._copies = (config.keepalive, config.copies) if config else (KEEPALIVE_DEFAULT, False)
+        self._config = config or ClientConfig()
         self._instance = int.from_bytes(random(8), "big")
         self._held: GrantHeld | None = None
         self._outgoing: list[tuple[int, bytes]] = []
+        self._asides: list[tuple[int, bytes]] = []
+        self._lives: OrderedDict[str, BindingLife] = OrderedDict()
         self._events: list[ClientEvent] = []
         self.counters: Counter[str] = Counter()
-        self._paths: dict[int, ClientPath] = {0: self._new_path(0, 0)}
         self.active = 0
         """The path that data takes."""
+        self._paths: dict[int, ClientPath] = {0: self._new_path(0)}
+        self.set_uplink(0, 0)
         self._private = PrivateLink(me, random, self._send_active, self._need_tls, self.counters)
         self._crl = CrlFetch(random, self._ask_crl)
         self._silence = Silence()
@@ -135,21 +141,38 @@ class AttachmentClient:
         """What is known of a path, for status."""
         return self._paths.get(index)
 
-    def add_path(self, index: int, priority: int, now: Now) -> None:
-        """There is a path `index` (0 … 3), `priority` 0 … 255 (0 = best): the Switch is told."""
+    def add_path(self, index: int, priority: int, now: Now, *, metered: bool = False, network: str = "") -> None:
+        """There is a path `index` (0 … 3); as `set_uplink`, and the Switch is told."""
         if not 0 <= index < MAX_PATHS:
             raise ValueError(f"a path is 0 to {MAX_PATHS - 1}")
         known = self._paths.get(index)
         if known is None:
-            known = self._paths[index] = self._new_path(index, priority)
+            known = self._paths[index] = self._new_path(index)
             known.reporter.use(self._held)
             known.reporter.active = index == self.active
-        known.reporter.priority = priority
+        self.set_uplink(index, priority, metered=metered, network=network)
         self.network_changed(now, index)
 
-    def set_priority(self, index: int, priority: int) -> None:
-        """Told by the path's next report."""
-        self._paths[index].reporter.priority = priority
+    def set_uplink(self, index: int, priority: int, *, metered: bool = False, network: str = "") -> None:
+        """`priority` 0 … 255 (0 = best), told by the path's next report; `network` names what stands behind its NAT."""
+        path = self._paths[index]
+        path.reporter.priority, path.metered = priority, metered
+        path.reporter.copies = self._config.copies and not metered
+        life = self._lives.setdefault(network, BindingLife())
+        self._lives.move_to_end(network)
+        if len(self._lives) > _NETWORKS:
+            self._lives.popitem(last=False)
+        if path.keepalive.life is not life:
+            path.keepalive.life = life
+            life.doubt()
+        self._use_paths()
+
+    def _use_paths(self) -> None:
+        for index, path in self._paths.items():
+            if index == self.active or path.reporter.copies:
+                path.keepalive.use = Use.ACTIVE
+            else:
+                path.keepalive.use = Use.SPARED if path.metered else Use.STANDBY
 
     def remove_path(self, index: int) -> None:
         """The path is gone. The active one stays until another is activated."""
@@ -167,6 +190,7 @@ class AttachmentClient:
         self._reporter.finish()
         self.active = index
         self._reporter.active = True
+        self._use_paths()
         self.network_changed(now, index, lost=lost)
 
     # -- What the owner wants
@@ -218,6 +242,7 @@ class AttachmentClient:
         self._held = GrantHeld.of(switch_id, grant, report_master, private_master, self._factory, now.boot, share)
         for path in self._paths.values():
             path.reporter.use(self._held)
+            path.keepalive.abandon()
         self._tls = None
         self._backoff.reset()
         self._answered(now)
@@ -249,6 +274,7 @@ class AttachmentClient:
             if index in (None, each):
                 if each == self.active:
                     self._moved_at = now.mono
+                path.keepalive.abandon()
                 path.reporter.moved(now, replay=lost)
 
     def heard_from_switch(self, mono: float, index: int | None = None) -> None:
@@ -256,7 +282,13 @@ class AttachmentClient:
         self._silence.heard(mono)
         path = self._paths.get(self.active if index is None else index)
         if path is not None:
-            path.prober.heard(mono)
+            path.heard(mono)
+
+    def sent_by(self, mono: float, index: int) -> None:
+        """When anything last left by this path, in monotonic seconds: it keeps the mapping of a NAT."""
+        path = self._paths.get(index)
+        if path is not None:
+            path.keepalive.sent(mono)
 
     def idle(self, now: Now) -> bool:
         """Nothing passes: whoever counts packets need not tell until something does."""
@@ -315,6 +347,11 @@ class AttachmentClient:
         self._outgoing.clear()
         return out
 
+    def asides(self) -> list[tuple[int, bytes]]:
+        """To be sent to the Switch by the uplink of a path, but not by its socket; drained."""
+        out, self._asides = self._asides, []
+        return out
+
     def datagrams(self) -> list[bytes]:
         """As `outgoing`, for who has one path."""
         return [datagram for _, datagram in self.outgoing()]
@@ -335,7 +372,7 @@ class AttachmentClient:
             times.append(self._tls_again)
         if self._held is not None:
             for path in self._paths.values():
-                times += [path.reporter.deadline(), path.next_refresh]
+                times.append(path.deadline(now))
             if self._probes(now):
                 times.append(self._here.prober.deadline(self.rtt.srtt))
             times += [now.mono + (self._held.renew_at - now.boot), self._crl.deadline()]
@@ -375,11 +412,9 @@ class AttachmentClient:
             self._need_tls("silence", now)
 
     def _timers_of_path(self, index: int, path: ClientPath, now: Now) -> None:
-        wanted = index == self.active or self._here.silent
-        path.reporter.handle_timer(now, hurry=wanted and self._silence.traffic(now.mono))
-        if now.mono >= path.next_refresh:
-            path.next_refresh = now.mono + jittered(self._keepalive, _KEEPALIVE_JITTER, self._random)
-            path.reporter.begin(ReportKind.REFRESH, now)
+        wanted, traffic = index == self.active or self._here.silent, self._silence.traffic(now.mono)
+        path.reporter.handle_timer(now, 0.0 if wanted and traffic else path.keepalive.patience(traffic=traffic))
+        path.keep_alive(now, quiet=not traffic)
         if index != self.active or not self._probes(now):
             path.prober.rest()
         else:
@@ -397,6 +432,7 @@ class AttachmentClient:
         if path.silent:
             return
         path.silent = True
+        path.keepalive.abandon()
         self._events.append(PathSilent(index))
         for other, known in self._paths.items():
             if index == self.active and other != index:
@@ -406,11 +442,11 @@ class AttachmentClient:
         """An early look is worth its datagrams while there is traffic to lose, and another path to go to."""
         return len(self._paths) > 1 and self._silence.traffic(now.mono)
 
-    def _new_path(self, index: int, priority: int) -> ClientPath:
+    def _new_path(self, index: int) -> ClientPath:
+        keepalive = Keepalive(self._random, self._config.keepalive)
         queue = lambda datagram: self._outgoing.append((index, datagram))  # noqa: E731
-        reporter = Reporter(self._me, self._random, self._keepalive, queue, index, priority)
-        reporter.copies = self._copies
-        return ClientPath(reporter)
+        aside = lambda datagram: self._asides.append((index, datagram))  # noqa: E731
+        return ClientPath(Reporter(self._me, self._random, lambda: keepalive.seconds, queue, aside, index), keepalive)
 
     def _send_active(self, datagram: bytes) -> None:
         self._outgoing.append((self.active, datagram))
@@ -446,6 +482,10 @@ class AttachmentClient:
         if path is None or sent is None:
             self.counters["echo"] += 1
             return False
+        if sent.kind == ReportKind.KNOCK:
+            path.heard(now.mono)
+            path.keepalive.knock_answered(now.mono)
+            return True
         path.answered(now.mono - sent.at, now)
         self._events.append(PathAnswered(index))
         self._adopt(held, ack.common.boot_id, index, now)
@@ -503,14 +543,18 @@ class AttachmentClient:
             self._events.append(SwitchRestarted(boot_id))
             self._private.restarted(now)
             for other, path in self._paths.items():  # it knows but the one that has shown the ticket
+                path.keepalive.abandon()
                 if other != index:
                     path.reporter.moved(now)
         held.candidate = None
 
     def _seen_at(self, index: int, observed: Locator, now: Now) -> None:
         """The Switch sees this path there."""
+        path = self._paths[index]
+        if path.observed not in (None, observed):
+            path.keepalive.rebound(now.mono)
         if index != self.active:
-            self._paths[index].observed = observed
+            path.observed = observed
             return
         gap = 0.0 if self._moved_at is None else now.mono - self._moved_at
         if self._moved_at is not None or (self.observed is not None and observed != self.observed):
@@ -523,7 +567,7 @@ class AttachmentClient:
         """The Switch has answered under the keys."""
         self._silence.answered(now.mono)
         path = self._here if index is None else self._paths[index]
-        path.next_refresh = now.mono + jittered(self._keepalive, _KEEPALIVE_JITTER, self._random)
+        path.keepalive.renewed(now.mono)
         self._tell(self._reachability.answered(now.mono))
 
     def _tell(self, event: Reachable | Unreachable | None) -> None:
@@ -541,7 +585,7 @@ class AttachmentClient:
             return
         held = self._held
         mode, grant = (AttachMode.START, 0) if held is None else (AttachMode.CONTINUE, held.grant)
-        request = Attach(mode, grant, self._instance, self._keepalive)
+        request = Attach(mode, grant, self._instance, self._here.keepalive.seconds)
         self._tls = NeedTls(request, held is not None, reason)
         self._tls_again = now.mono + RECONNECT_BACKOFF_MAX
         self._events.append(self._tls)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ovng.clock import Now
 from ovng.forwarding.history import RttEstimate
+from ovng.forwarding.keepalive import Ask, Keepalive
 from ovng.forwarding.prober import Prober
 from ovng.forwarding.reporter import Reporter
 from ovng.ids import Locator
@@ -13,22 +14,28 @@ SILENT_TRIES = 3  # of a report, 2 s together: what nobody has answered then is 
 
 
 class ClientPath:
-    """`next_refresh` in monotonic seconds."""
+    """What is known of it, and what it does by itself."""
 
-    def __init__(self, reporter: Reporter) -> None:
-        self.reporter = reporter
+    def __init__(self, reporter: Reporter, keepalive: Keepalive) -> None:
+        self.reporter, self.keepalive = reporter, keepalive
         self.prober = Prober()
         self.rtt = RttEstimate()
-        self.next_refresh = 0.0
+        self.metered = False
+        """Each byte costs money: nothing goes by it but what keeps it attached, while another path carries data."""
         self.observed: Locator | None = None
         """Where the Switch sees this path; None before its first answer."""
         self.silent = False
         """The Switch does not answer on it, as was told; until it does."""
 
+    def heard(self, mono: float) -> None:
+        """Something authentic came in by it, then (monotonic seconds)."""
+        self.prober.heard(mono)
+        self.keepalive.heard(mono)
+
     def answered(self, sample: float, now: Now) -> None:
         """An authentic answer, after `sample` seconds."""
         self.rtt.add(sample)
-        self.prober.heard(now.mono)
+        self.heard(now.mono)
         self.silent = False
 
     def worked_until(self) -> float:
@@ -45,3 +52,18 @@ class ClientPath:
         """True when the tries of a report were not answered."""
         exchange = self.reporter.exchange
         return exchange is not None and exchange.kind != ReportKind.BYE and exchange.tries > SILENT_TRIES
+
+    def keep_alive(self, now: Now, *, quiet: bool) -> None:
+        """Say that it is there when it is time to. `quiet`: there is no traffic that a trial could disturb."""
+        self.keepalive.sent(self.reporter.last_sent)
+        if self.reporter.exchange is None:
+            match self.keepalive.check(now.mono, quiet=quiet and not self.silent):
+                case Ask.REFRESH:
+                    self.reporter.begin(ReportKind.REFRESH, now)
+                case Ask.KNOCK:
+                    self.reporter.knock(now)
+
+    def deadline(self, now: Now) -> float | None:
+        """When its report is to be sent again, or `keep_alive` has something to do; monotonic seconds."""
+        self.keepalive.sent(self.reporter.last_sent)
+        return self.keepalive.deadline(now.mono) if self.reporter.exchange is None else self.reporter.deadline()

@@ -66,18 +66,24 @@ class Exchange:
 
 
 class Reporter:
-    """Sends reports under one grant after the other. `queue` takes datagrams for the Switch."""
+    """Sends reports under one grant after the other.
+
+    `queue` takes datagrams for the Switch by this path, `aside` those that must come from elsewhere; `keepalive` says
+    how many seconds, 5 … 600, the Switch is told.
+    """
 
     def __init__(
         self,
         me: NodeID,
         random: Random,
-        keepalive: int,
+        keepalive: Callable[[], int],
         queue: Callable[[bytes], None],
+        aside: Callable[[bytes], None],
         path: int = 0,
         priority: int = 0,
     ) -> None:
-        self._me, self._random, self._keepalive, self._queue = me, random, keepalive, queue
+        self._me, self._random, self._keepalive = me, random, keepalive
+        self._queue, self._aside = queue, aside
         self._path, self.priority = path, priority
         self._replay = True
         self.copies = False
@@ -126,6 +132,10 @@ class Reporter:
         """One REFRESH, whatever is under way; its owner counts the answers."""
         self._emit(ReportKind.REFRESH, UNKNOWN_LOCATOR, NO_COOKIE, False, 0, now)
 
+    def knock(self, now: Now) -> None:
+        """One KNOCK, which leaves by another socket and is answered on this path."""
+        self._emit(ReportKind.KNOCK, UNKNOWN_LOCATOR, NO_COOKIE, False, 0, now)
+
     def get_crl(self, offset: int, now: Now) -> None:
         """Ask for a piece of the revocation list, once."""
         self._emit(ReportKind.GET_CRL, UNKNOWN_LOCATOR, NO_COOKIE, False, offset, now)
@@ -139,7 +149,7 @@ class Reporter:
 
     def accept(self, ack: Ack, sent: Sent, now: Now) -> bool:
         """An ACK of ours. True when it ends the exchange (then `exchange` is what it was for, until `finish`)."""
-        if sent.era != self._era or sent.kind == ReportKind.GET_CRL:
+        if sent.era != self._era or sent.kind in (ReportKind.GET_CRL, ReportKind.KNOCK):
             return False
         exchange = self.exchange or Exchange(sent.kind, sent.at)  # late, but true
         if _RANK[sent.kind] < _RANK[exchange.kind] and not sent.proved:
@@ -219,15 +229,15 @@ class Reporter:
     def deadline(self) -> float | None:
         return None if self.exchange is None else self.exchange.due
 
-    def handle_timer(self, now: Now, *, hurry: bool) -> None:
-        """The next try, when it is due. `hurry`: there is traffic, so wait at most 2 s between tries."""
+    def handle_timer(self, now: Now, patience: float) -> None:
+        """The next try, when it is due. A REFRESH waits at most `patience` seconds between tries, 2 at least."""
         exchange = self.exchange
         if exchange is None or now.mono < exchange.due:
             return
         if exchange.once:
             self.exchange = None
             return
-        cap = SILENCE_REFRESH_MAX if hurry or exchange.kind != ReportKind.REFRESH else max(2.0, self._keepalive / 2)
+        cap = max(patience, SILENCE_REFRESH_MAX) if exchange.kind == ReportKind.REFRESH else SILENCE_REFRESH_MAX
         exchange.wait = min(2 * exchange.wait, cap)
         self._send(exchange, now)
 
@@ -274,11 +284,14 @@ class Reporter:
             flags |= ReportFlags.REPLAY
         common = Common(held.switch_id, self._me, number, boot_id, held.grant, self._path, self.priority, flags)
         ticket = held.ticket if ticketed else b""
-        datagram = Update(kind, common, observed, self._keepalive, cookie, ticket, offset).pack(held.up)
+        datagram = Update(kind, common, observed, self._keepalive(), cookie, ticket, offset).pack(held.up)
         assert len(datagram) <= MAX_CONTROL_DATAGRAM
-        self.loss.sent(number, now.mono)
         self._sent[number] = Sent(kind, now.mono, echo_of(datagram), self._era, any(cookie))
         while len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
+        if kind == ReportKind.KNOCK:
+            self._aside(datagram)
+            return
+        self.loss.sent(number, now.mono)
         self.last_sent = now.mono
         self._queue(datagram)

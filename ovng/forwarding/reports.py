@@ -103,6 +103,8 @@ class Reports:
         if update.observed.known and update.observed != source:  # a copy, which must not use up the number
             self._counters["observed_elsewhere"] += 1
             return self._hints.mismatch_report(common, source, now)
+        if update.kind == ReportKind.KNOCK:
+            return self._knock(update, record, down, now)
         if common.number == last:
             return self._repeated(update, down, source, now)
         if update.kind == ReportKind.REFRESH and not self._is_own(common, source):
@@ -150,6 +152,18 @@ class Reports:
         if update.kind == ReportKind.REFRESH:
             return self._refresh(update, record, down, source, now)
         return self._move(update, record, down, source, now)
+
+    def _knock(self, update: Update, record: Record, down: bytes, now: Now) -> list[Out]:
+        """Answered at the path's own place, wherever it came from, and once: does anything still get in there?"""
+        common = update.common
+        own = self._own(common)
+        if own is None or common.number == record.sequence[common.path]:
+            return self._drop("knock")
+        record.sequence[common.path] = common.number
+        self._attachments.save(common.src, record)
+        lifetime = max(0, record.lease[common.path] - int(now.boot))
+        ack = Ack(common.answer(self._boot_id), Locator.unpack(own), lifetime, self._attachments.crl_number, _NO_PROOF)
+        return [Out(ack.pack(down), Locator.unpack(own))]
 
     def _refresh(self, update: Update, record: Record, down: bytes, source: Locator, now: Now) -> list[Out]:
         common = update.common

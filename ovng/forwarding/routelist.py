@@ -1,6 +1,7 @@
 """The node's copy of the Switch's route list (PROTOCOL 7): fetched page by page, of one version, kept till CHANGED.
 
-A push may be lost, so the list is asked again now and then without one.
+A push may be lost, so the Switch is asked now and then without one: past the end of the list, which costs one small
+datagram each way and tells the version. Who is awake anyway does that early.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ovng.wire.private import Private, Route, RouteList, Routes
 _JITTER = 0.2
 _NEVER = float("inf")
 _CHANGED_SPREAD = 1.0  # seconds over which nodes ask after a change that all are told of
-_HOLDS = 600.0  # seconds
+_HOLDS, _EARLY = 600.0, 150.0  # seconds
 
 
 class RouteListCopy:
@@ -32,6 +33,7 @@ class RouteListCopy:
         self._due = _NEVER
         self._wait = SILENCE_REFRESH
         self._fetching = False
+        self._checking = False  # whether it is still of the Switch's version
         self.routes: tuple[Route, ...] = ()
         self.version = 0
         self.changed = False
@@ -43,7 +45,7 @@ class RouteListCopy:
 
     def fetch(self, now: Now, delay: float = 0.0) -> None:
         """Get the list (again), after `delay` seconds."""
-        self._fetching, self._pages, self._version = True, [], 0
+        self._fetching, self._checking, self._pages, self._version = True, False, [], 0
         self._wait = SILENCE_REFRESH
         self._due = now.mono + delay
         if not delay:
@@ -64,7 +66,15 @@ class RouteListCopy:
 
     def receive(self, page: RouteList, now: Now) -> bool:
         """An opened ROUTE_LIST. False when it answers nothing that was asked."""
-        if not self._fetching or page.request != self._request or page.start != len(self._pages):
+        if not self._fetching or page.request != self._request:
+            return False
+        if self._checking:
+            if page.version == self.version:
+                self._complete(now)
+            else:
+                self.fetch(now)
+            return True
+        if page.start != len(self._pages):
             return False
         if self._pages and page.version != self._version:
             self.fetch(now)  # it changed between two pages
@@ -78,9 +88,7 @@ class RouteListCopy:
         routes = tuple(self._pages)
         self.changed |= routes != self.routes or not self.version
         self.routes, self.version = routes, page.version
-        self._fetching, self._due, self._pages = False, now.mono + jittered(_HOLDS, _JITTER, self._random), []
-        if self._again:
-            self.fetch(now)
+        self._complete(now)
         return True
 
     def deadline(self) -> float | None:
@@ -88,15 +96,23 @@ class RouteListCopy:
 
     def handle_timer(self, now: Now) -> None:
         """Ask for the next page, or for the whole list again, if it is due."""
-        if now.mono < self._due:
+        if now.mono < self._due - (0.0 if self._fetching else _EARLY):
             return
         if not self._fetching:
-            self.fetch(now)
-            return
+            self._fetching = self._checking = True
+            self._wait = SILENCE_REFRESH
         self._again &= bool(self._pages)
         self._request = int.from_bytes(self._random(8), "big")
-        if not self._send(Routes(self._request, len(self._pages)), now):
+        start = len(self.routes if self._checking else self._pages)
+        if not self._send(Routes(self._request, start), now):
             self._due = _NEVER  # until there are private keys: then `fetch` is called
             return
         self._due = now.mono + jittered(self._wait, _JITTER, self._random)
         self._wait = min(2 * self._wait, SILENCE_REFRESH_MAX)
+
+    def _complete(self, now: Now) -> None:
+        """The list is of the version that the Switch has told."""
+        self._fetching, self._checking, self._pages = False, False, []
+        self._due = now.mono + jittered(_HOLDS, _JITTER, self._random)
+        if self._again:
+            self.fetch(now)

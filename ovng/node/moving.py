@@ -133,6 +133,7 @@ class Moving:
             figures = self._path.path_stats(slot)
             if figures is not None:
                 self._client.heard_from_switch(figures.last_rx_ms / 1000, slot)
+                self._client.sent_by(figures.last_tx_ms / 1000, slot)
 
     def deadline(self) -> float | None:
         """When `handle_timer` wants to be called, in monotonic seconds."""
@@ -157,9 +158,11 @@ class Moving:
                     self.news.opened(slot, uplink, now)
                     self._offloads_at = now.mono  # a new socket may have shown what the kernel lacks
                     if self._client.path(slot) is None or self._client.attached:
-                        self._client.add_path(slot, uplink.priority, now)
+                        self._client.add_path(
+                            slot, uplink.priority, now, metered=uplink.metered, network=uplink.network
+                        )
                 case roamer.Changed(slot, uplink, moved):
-                    self._client.set_priority(slot, uplink.priority)
+                    self._client.set_uplink(slot, uplink.priority, metered=uplink.metered, network=uplink.network)
                     if moved:
                         self._switch.set_reaches(slot, uplink.ways)
                         self._client.network_changed(now, slot)

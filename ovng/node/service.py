@@ -229,10 +229,16 @@ class NodeService:
             self._driver.each(told, self._on_client_event, now)
             busy = bool(happened or told)
         for datagram, _ in self.sessions.datagrams():
-            self.switch.send(self.client.active, datagram)
+            self._send(self.client.active, datagram, now)
         for slot, datagram in self.client.outgoing():
-            self.switch.send(slot, datagram)
+            self._send(slot, datagram, now)
+        for slot, datagram in self.client.asides():
+            self.switch.send_aside(slot, datagram)
         self._stop_when_done(now)
+
+    def _send(self, slot: int, datagram: bytes, now: Now) -> None:
+        self.switch.send(slot, datagram)
+        self.client.sent_by(now.mono, slot)
 
     def _on_session_event(self, event: session.Event, now: Now) -> None:
         follow_session(event, self.overlay, self.path, self._doubling, now)

@@ -105,6 +105,8 @@ def _path(service: NodeService, slot: int, now: Now) -> dict[str, Any]:
         "observed": str(known.observed) if known and known.observed else None,
         "rtt_ms": _ms(known.rtt.srtt) if known else None,
         "loss": known.reporter.loss.share(now.mono) if known else None,
+        "keepalive_seconds": known.keepalive.seconds if known else None,
+        "nat_holds_seconds": round(known.keepalive.life.good, 1) or None if known else None,
         "probes_lost": known.prober.lost if known else 0,
         "tx_datagrams": figures.sent_datagrams if figures else 0,
         "tx_bytes": figures.sent_bytes if figures else 0,

@@ -136,6 +136,22 @@ class SwitchLink:
         for locator in path.addresses.targets():
             self.send_failed += not send_to(path.udp.sock, datagram, locator)
 
+    def send_aside(self, slot: int, datagram: bytes) -> None:
+        """Send by the path's uplink to the address in use, but from another port, and hear no answer there."""
+        path = self._paths.get(slot)
+        locator = None if path is None else path.addresses.current
+        if path is None or locator is None:
+            self.send_failed += 1
+            return
+        try:
+            udp = open_uplink(path.name, 0, self._mark) if path.name else open_udp("::", 0)
+        except SystemProblem as error:
+            log.debug("nothing can be sent aside: %s", error)
+            self.send_failed += 1
+            return
+        self.send_failed += not send_to(udp.sock, datagram, locator)
+        udp.sock.close()
+
     # -- Names
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:

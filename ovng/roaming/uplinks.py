@@ -33,6 +33,12 @@ class Uplink:
         return frozenset(address.version for address in self.ways)
 
     @property
+    def network(self) -> str:
+        """Names the network behind it, for what is remembered of its NAT; two networks rarely have the same name."""
+        ways = {f"{way.source}@{way.gateway}" for way in self.ways.values()}
+        return " ".join((self.name, *sorted(ways)))
+
+    @property
     def metric(self) -> int:
         """The lowest of its routes."""
         return min(way.metric for way in self.ways.values())

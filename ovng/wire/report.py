@@ -65,6 +65,7 @@ class ReportKind(IntEnum):
     CONFIRM = 3
     BYE = 4
     GET_CRL = 5
+    KNOCK = 6
     ACK = 16
     NAK = 17
     CRL_PIECE = 18
@@ -106,6 +107,7 @@ _LENGTHS: dict[int, tuple[int, int]] = {
     ReportKind.CONFIRM: (UPDATE_SIZE, UPDATE_SIZE),
     ReportKind.BYE: (UPDATE_SIZE, UPDATE_SIZE),
     ReportKind.GET_CRL: (MAX_CONTROL_DATAGRAM, MAX_CONTROL_DATAGRAM),
+    ReportKind.KNOCK: (UPDATE_SIZE, UPDATE_SIZE),
     ReportKind.ACK: (ACK_SIZE, ACK_SIZE),
     ReportKind.NAK: (NAK_SIZE, NAK_SIZE),
     ReportKind.CRL_PIECE: (PIECE_SIZE, PIECE_SIZE + CRL_PIECE),
@@ -154,7 +156,7 @@ def echo_of(datagram: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """REFRESH, MOVE, CONFIRM, BYE or GET_CRL. `keepalive` in seconds, 5 … 600; `offset` in bytes (GET_CRL only)."""
+    """What a node says. `keepalive` in seconds, 5 … 600; `offset` in bytes (GET_CRL only)."""
 
     kind: ReportKind
     common: Common

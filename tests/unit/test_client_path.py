@@ -5,6 +5,7 @@ from __future__ import annotations
 from ovng.clock import Now
 from ovng.forwarding.clientpath import ClientPath
 from ovng.forwarding.history import LossEstimate
+from ovng.forwarding.keepalive import Keepalive
 from ovng.forwarding.prober import Verdict
 from ovng.forwarding.reporter import Exchange, Reporter
 from ovng.ids import NodeID
@@ -12,7 +13,9 @@ from ovng.wire.report import ReportKind
 
 
 def path() -> ClientPath:
-    return ClientPath(Reporter(NodeID(7), bytes, 25, lambda datagram: None))
+    return ClientPath(
+        Reporter(NodeID(7), bytes, lambda: 25, lambda datagram: None, lambda datagram: None), Keepalive(bytes, 25)
+    )
 
 
 def test_loss_counts_what_had_time_to_be_answered() -> None:

@@ -131,13 +131,8 @@ def test_keepalive_with_jitter(scene: ClientScene) -> None:
         (report,) = reports
         assert report.kind == REFRESH
         scene.give(Ack(common(scene, report.common.number), HOME, 75, 0, bytes(8)).pack(scene.down))
-    assert min(times) >= 20 and max(times) <= 30
-    assert max(times) - min(times) > 4, "not all at the same distance"
-
-
-def test_an_idle_day_costs_less_than_a_megabyte(scene: ClientScene) -> None:
-    sent = sum(92 + 92 + 2 * 28 for _ in range(86_400 // 20))
-    assert sent < 1_100_000
+    assert min(times) >= 20 and max(times) <= 25.001
+    assert max(times) - min(times) > 0.5, "not all at the same distance"
     scene.pass_time(3_600)
     assert scene.client.grant is not None
     assert scene.client.grant.sequence <= 3_600 / 20 + 2

@@ -18,7 +18,7 @@ from tests.attachment_fixture import AWAY, EVIL, HOME, OFFICE, SWITCH, THIRD, TR
 from tests.report_twins import Report, Twins, record, state
 
 PLACES = (HOME, AWAY, THIRD, EVIL)
-UPDATES = (ReportKind.REFRESH, ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.BYE, ReportKind.GET_CRL)
+UPDATES = tuple(kind for kind in ReportKind if kind < ReportKind.ACK)
 TICKETED = (ReportKind.REFRESH, ReportKind.MOVE)
 
 

@@ -90,7 +90,7 @@ class TestGood:
         assert list(map(str, profile.addresses)) == ["10.77.0.2", "fd77::2"]
         assert list(map(str, profile.routes)) == ["192.168.8.0/24"]
         assert list(map(str, profile.accept_routes)) == ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]
-        assert (profile.interface, profile.mtu, profile.keepalive, profile.port) == ("ovng0", 1400, 25, 0)
+        assert (profile.interface, profile.mtu, profile.keepalive, profile.port) == ("ovng0", 1400, None, 0)
         assert (profile.forward, profile.rekey_seconds, profile.libcrypto) == (False, 3600, None)
         assert (profile.exit, profile.log_level) == ((), "info")
         assert profile.offloads.tso and profile.offloads.gro

@@ -29,16 +29,18 @@ from tests.attachment_fixture import (
     THIRD,
     TRUCK,
     FakeNode,
+    after,
     only,
 )
 from tests.registrar_scene import Scene, ack, answer, mismatch, nak
 
-REFRESH, MOVE, CONFIRM, BYE, GET_CRL = (
+REFRESH, MOVE, CONFIRM, BYE, GET_CRL, KNOCK = (
     ReportKind.REFRESH,
     ReportKind.MOVE,
     ReportKind.CONFIRM,
     ReportKind.BYE,
     ReportKind.GET_CRL,
+    ReportKind.KNOCK,
 )
 
 
@@ -532,3 +534,26 @@ def test_reports_of_strangers_leave_nothing_behind(scene: Scene) -> None:
         scene.raw(stranger.report(REFRESH, ticket=bytes(200)), Locator(EVIL.address, i + 1))
     assert len(scene.switch) == 1
     assert scene.table.record(stranger.id) is None
+
+
+# -- KNOCK
+
+
+def test_a_knock_is_answered_at_the_paths_own_place_and_changes_nothing(scene: Scene) -> None:
+    before, lease = scene.table.locators(TRUCK), scene.record().lease
+    scene.now = after(scene.now, 10)
+    knock = scene.truck.report(KNOCK, keepalive=600)
+    told = ack(scene.raw(knock, AWAY), HOME)
+    assert (told.observed, told.lifetime, told.common.number) == (HOME, 3 * 25 - 10 + 1, scene.truck.number)
+    assert (scene.table.locators(TRUCK), scene.record().lease) == (before, lease)
+    assert scene.raw(knock, AWAY) == [], "a copy knocks at no door again"
+    assert ack(scene.report(REFRESH), HOME)
+
+
+def test_a_knock_proves_itself_and_knows_its_path(scene: Scene) -> None:
+    assert scene.report(KNOCK, AWAY, key=bytes(32)) == []
+    assert scene.report(KNOCK, AWAY, path=2) == []
+    assert scene.report(KNOCK, AWAY, number=0x7FFF_FFFF, key=bytes(32)) == []
+    assert ack(scene.report(KNOCK, AWAY), HOME)
+    scene.pass_time(100)
+    assert scene.report(KNOCK, AWAY) == [], "its lease is over"

@@ -59,7 +59,7 @@ commons = st.builds(Common, *common_fields, st.just(ReportFlags.NONE))
 wishes = st.lists(st.sampled_from(list(ReportFlags))).map(lambda flags: ReportFlags(sum(set(flags))))
 asking = st.builds(Common, *common_fields, wishes)
 cookies = st.binary(min_size=16, max_size=16)
-plain = st.sampled_from([ReportKind.REFRESH, ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.BYE])
+plain = st.sampled_from([ReportKind.REFRESH, ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.BYE, ReportKind.KNOCK])
 keepalives = st.integers(5, 600)
 reports: st.SearchStrategy[Report] = st.one_of(
     st.builds(Update, plain, asking, locators, keepalives, cookies),
@@ -140,7 +140,7 @@ def changed(datagram: bytes, at: int, value: bytes) -> bytes:
         (NAK.pack(KEY)[:-1], "report_length"),
         (CHALLENGE.pack() + b"\0", "report_length"),
         (MISMATCH.pack()[:-1], "report_length"),
-        (changed(MOVE.pack(KEY), 1, b"\x06"), "report_kind"),
+        (changed(MOVE.pack(KEY), 1, b"\x07"), "report_kind"),
         (changed(MOVE.pack(KEY), 1, b"\x00"), "report_kind"),
         (changed(MOVE.pack(KEY), 2, b"\x00\x01"), "flags"),
         (changed(MOVE.pack(KEY), 20, bytes(8)), "sequence"),

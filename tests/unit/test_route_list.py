@@ -88,5 +88,30 @@ def test_a_push_that_was_lost_is_made_up_for() -> None:
     assert len(asking.asked) == 1
     asking.run(after(START, 721))
     assert len(asking.asked) == 2
+    assert asking.asked[-1].start == 1, "past the end: only the version is wanted"
     assert asking.answer(2, after(START, 721))
+    assert [question.start for question in asking.asked[2:]] == [0]
+    assert asking.answer(2, after(START, 722))
     assert asking.copy.changed
+
+
+def test_a_list_that_has_not_changed_is_not_sent_again() -> None:
+    asking = Asking()
+    asking.copy.fetch(START)
+    asking.answer(3, START)
+    asking.copy.changed = False
+    asking.run(after(START, 721))
+    assert asking.answer(3, after(START, 721))
+    assert len(asking.asked) == 2
+    assert not asking.copy.changed
+    assert not asking.copy.waiting
+
+
+def test_who_is_awake_anyway_asks_early() -> None:
+    asking = Asking()
+    asking.copy.fetch(START)
+    asking.answer(1, START)
+    due = asking.copy.deadline()
+    assert due is not None
+    asking.copy.handle_timer(after(START, due - START.mono - 140))
+    assert len(asking.asked) == 2

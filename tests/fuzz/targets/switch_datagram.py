@@ -18,7 +18,7 @@ from tests.fuzz.choices import Choices
 from tests.fuzz.endpoint import PLACES, Theatre
 
 STEPS_MAX = 40
-KINDS = (ReportKind.REFRESH, ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.BYE, ReportKind.GET_CRL)
+KINDS = (ReportKind.REFRESH, ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.BYE, ReportKind.GET_CRL, ReportKind.KNOCK)
 SECONDS = (0.0, 0.05, 0.25, 1.0, 3.0, 11.0, 61.0, 125.0, 700.0, 83_000.0)
 
 
