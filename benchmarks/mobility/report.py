@@ -20,7 +20,15 @@ from benchmarks.table import Document, aligned, described, figure
 
 METRICS = {"gap_up": "G_up ms", "gap_down": "G_down ms", "lost": "L", "tcp": "T_tcp ms"}
 """What the table shows, in this order."""
-EXTRA = {"duplicated": "D", "reordered": "O", "failed": "not back", "still_up": "still up", "still_down": "still down"}
+EXTRA = {
+    "duplicated": "D",
+    "reordered": "O",
+    "failed": "not back",
+    "still_up": "still up",
+    "still_down": "still down",
+    "back": "99 % back",
+    "cores": "cores",
+}
 """Shown in the notes where it is not zero."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.mobility import events, special
+from benchmarks.mobility import events, masses, special
 from benchmarks.mobility.drive import ROUND_TRIP, Event, Result, repeat
 from benchmarks.mobility.systems import Running
 
@@ -135,6 +135,21 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("S11", "path MTU 1280, IPv4 inside", _event(lambda: _NARROW), _S11),
     Scenario("S11 v6", "path MTU 1280, IPv6 inside", _event(lambda: _NARROW, six=True), _S11),
     Scenario("S12", "IPv4-only to IPv6-only", _event(lambda: Event(events.other_family, settle=1.0)), _MOVE),
+    Scenario(
+        "S13",
+        "boots in 1970, clock jumps an hour",
+        masses.wrong_clock,
+        {"gap_up": NOISE, "gap_down": NOISE, "lost": 0},
+        facts=(*SAME, "attached_in_1970", "said_so"),
+    ),
+    Scenario(
+        "S14",
+        "1000 nodes return together",
+        masses.lost_together,
+        {"back": 1_000, "cores": 1.0},
+        facts=(),
+        runs_max=5,
+    ),
     Scenario(
         "S15",
         "report raced, replayed, forged",

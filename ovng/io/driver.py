@@ -35,6 +35,7 @@ Item = TypeVar("Item")
 
 SUSPEND_MIN = 0.5  # seconds; the two clocks are not read in the same instant
 MIN_DELAY = 0.001  # seconds; a deadline that stays in the past must not spin
+PUT_OFF = 0.05  # seconds by which an alarm may be early
 AFTER_FAULT = 2.0  # seconds until a deadline is asked for again that could not be told
 
 
@@ -174,7 +175,8 @@ class Driver:
         self._guard(self._arm, now)
 
     def _arm(self, now: Now) -> None:
-        """An alarm that comes before the deadline stays: put off at each event, it would never come in a flood."""
+        """An alarm before the deadline is put off, lest it wake us for nothing; one that is overdue stays, as it would
+        never come in a flood if each event put it off."""
         if self._loop is None or self._ended is None or self._ended.done():
             return
         wanted: float | None = now.mono + AFTER_FAULT
@@ -185,7 +187,8 @@ class Driver:
                 self._alarm_at(self._loop, self._loop.time() + max(wanted - now.mono, MIN_DELAY))
 
     def _alarm_at(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
-        if self._timer is not None and at < self._timer.when():
+        early = self._timer is not None and at > max(self._timer.when(), loop.time()) + PUT_OFF
+        if self._timer is not None and (early or at < self._timer.when()):
             self._timer.cancel()
             self._timer = None
         if self._timer is None:

@@ -21,6 +21,7 @@ from ovng.io.rtnetlink import Message, Raw, RouteSocket
 
 _MAIN_TABLE, _UNICAST, _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 254, 1, 0, 253, 254
 _IFF_UP = 0x1
+_ADDR_GEN_NONE = 1  # IN6_ADDR_GEN_MODE_NONE (linux/if_link.h)
 _IFA_NODAD = 0x02
 
 
@@ -62,6 +63,16 @@ class Configurator:
             message = self._socket.message(
                 rt.RTM_NEWLINK, index=self._need(), flags=_IFF_UP, change=_IFF_UP, attrs=attributes
             )
+            self._socket.change(rt.RTM_NEWLINK, message)
+
+    def forbid_link_local(self) -> None:
+        """Before it is up: no link-local address of IPv6, for which the kernel would ask the tunnel for routers again
+        and again (RFC 7559), and wake us. Where there is no IPv6, there is none anyway."""
+        family = ("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_NONE)]})
+        message = self._socket.message(
+            rt.RTM_NEWLINK, index=self._need(), attrs=[("IFLA_AF_SPEC", {"attrs": [family]})]
+        )
+        with contextlib.suppress(OSError):
             self._socket.change(rt.RTM_NEWLINK, message)
 
     def set_mtu(self, mtu: int) -> None:

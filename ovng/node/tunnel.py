@@ -63,6 +63,7 @@ class Tunnel:
         try:
             for address in profile.addresses:
                 self._configurator.add_address(_on_lan(address, profile.network_prefixes))
+            self._configurator.forbid_link_local()
             self._configurator.bring_up(profile.mtu)
         except BaseException:
             self.close()

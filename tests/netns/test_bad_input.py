@@ -22,7 +22,7 @@ from ovng.wire.header import Header, PacketType
 from ovng.wire.report import Ack, Common, ReportKind, Update
 from tests.netns.rig import PORT, Rig, conversation, deployed, deployed_among_strangers, ping
 from tests.netns.stranger import Flood, Forger
-from tests.netns.wallclock import shifted
+from tests.netns.wallclock import WallClock
 
 pytestmark = pytest.mark.root
 
@@ -235,7 +235,9 @@ def test_a_bad_profile(rig: Rig, tmp_path: Path, what: str) -> None:
 def test_an_expired_certificate(rig: Rig, tmp_path: Path) -> None:
     """On a clock that is 400 days ahead; certificates are good for 365."""
     profile = copy(rig.alice.profile, tmp_path)
-    environment = [f"{key}={value}" for key, value in shifted(rig.net.directory, 400 * DAY).items()]
+    clock = WallClock(rig.net.directory)
+    clock.shift(400 * DAY)
+    environment = [f"{key}={value}" for key, value in clock.env.items()]
     process = start(rig.net.hosts[-1], "up", profile, "env", *environment)
     assert process.wait(15) == 2
     pattern = (

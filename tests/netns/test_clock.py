@@ -13,7 +13,7 @@ import pytest
 
 from ovng.demo.deployment import Member
 from tests.netns.rig import Rig, deployed, ping, say
-from tests.netns.wallclock import shifted
+from tests.netns.wallclock import WallClock, to_1970
 
 pytestmark = pytest.mark.root
 
@@ -26,11 +26,6 @@ def rig() -> Iterator[Rig]:
         yield made
 
 
-def to_1970() -> int:
-    """Seconds from now to the third hour of 1970."""
-    return 3 * HOUR - int(time.time())
-
-
 WRONG = {"1970": None, "an hour behind": -HOUR, "an hour ahead": HOUR}
 
 
@@ -38,12 +33,13 @@ WRONG = {"1970": None, "an hour behind": -HOUR, "an hour ahead": HOUR}
 @pytest.mark.parametrize("whose", ["the nodes'", "the Switch's"])
 def test_a_wrong_clock_keeps_nobody_away(rig: Rig, whose: str, wrong: str) -> None:
     shift = WRONG[wrong] or to_1970()
-    env = shifted(rig.net.directory, shift)
+    clock = WallClock(rig.net.directory)
+    clock.shift(shift)
     off = (rig.switch,) if whose == "the Switch's" else (rig.alice,)  # bob's is always right
     members = (rig.switch, *rig.nodes)
     try:
         for member in members:
-            member.start(env=env if member in off else None)
+            member.start(env=clock.env if member in off else None)
             member.wait("start", kind="switch" if member is rig.switch else "node")
         for node in rig.nodes:
             node.wait("attachment", attached=True)

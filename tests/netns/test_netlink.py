@@ -178,12 +178,14 @@ def tun() -> Iterator[Configurator]:
 class TestConfigurator:
     def test_all_of_it_twice(self, tun: Configurator) -> None:
         for _ in range(2):
+            tun.forbid_link_local()
             tun.bring_up(1400, 512)
             tun.add_address(ip_interface("10.77.0.2/32"))
             tun.add_address(ip_interface("fd77::2/128"))
             tun.add_route(ip_network("10.77.0.0/16"))
             tun.add_route(ip_network("fd77::/64"))
-        link = run("link show ovng0")
+        link = run("-d link show ovng0")
+        assert "addrgenmode none" in link
         assert "mtu 1400" in link
         assert "qlen 512" in link
         assert ",UP" in link

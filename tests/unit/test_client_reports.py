@@ -135,7 +135,7 @@ def test_keepalive_with_jitter(scene: ClientScene) -> None:
     assert max(times) - min(times) > 0.5, "not all at the same distance"
     scene.pass_time(3_600)
     assert scene.client.grant is not None
-    assert scene.client.grant.sequence <= 3_600 / 20 + 2
+    assert scene.client.grant.sequence <= len(times) + 3_600 / 20 + 2, "early, as the Switch of this scene ticks"
 
 
 # -- Moves

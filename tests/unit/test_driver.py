@@ -332,3 +332,18 @@ def test_our_errors_end_it_also_among_many(machine: Machine, pipe: tuple[int, in
     os.write(pipe[1], b"x")
     with pytest.raises(SystemProblem, match="a"):
         machine.run()
+
+
+def test_an_alarm_for_what_is_no_longer_due_wakes_nobody(machine: Machine, pipe: tuple[int, int]) -> None:
+    """A report is answered: the alarm for its next try is not let come."""
+    now = clock.now().mono
+    machine.due = now + 0.2
+
+    def answered(at: Now) -> None:
+        os.read(pipe[0], 1)
+        machine.due = now + 0.5
+
+    machine.driver.add_reader(pipe[0], answered)
+    os.write(pipe[1], b"x")
+    machine.run()
+    assert machine.seen == ["flush", "flush", "timer", "flush"]
