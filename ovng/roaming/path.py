@@ -58,30 +58,41 @@ JOINING_SECONDS = 2.0
 PROVING_SECONDS, PROVING_SECONDS_MAX = 1.0, 60.0
 """Doubles with each death within `FLAP_SECONDS` of the last: a link that flaps is left alone for longer."""
 FLAP_SECONDS = 60.0
+FLAPS = 2
+"""Deaths after which an uplink that comes again is no news."""
 
 
 class Path:
     """One path's state. `since` and `died` in monotonic seconds."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, before: Path | None = None) -> None:
+        """`before`: what the uplink's path was when the uplink went, which counts as a death.
+
+        One that went twice within a short time has to prove itself: the first return is taken at once.
+        """
         self.state = State.JOINING
         self.since = now
         self.cause = "uplink"
         """The event that brought it there."""
-        self.deaths = 0
-        """That followed each other closely."""
-        self._died = float("-inf")
+        self.deaths, self._died = (0, float("-inf")) if before is None else (before.deaths, before._died)
+        """Deaths that followed each other closely; the last."""
+        if self.deaths >= FLAPS and self._flaps(now):
+            self.state, self.cause = State.DEAD, "flapping"
 
     def on(self, event: Event, now: float) -> bool:
         """True if the state is another now."""
         new = TABLE[self.state, event]
         changed = new != self.state
         if new == State.DEAD and changed:
-            self.deaths = self.deaths + 1 if now - self._died < FLAP_SECONDS + self._proving_seconds() else 1
-            self._died = now
+            self._die(now)
         if changed or event == Event.CHANGED:
             self.state, self.since, self.cause = new, now, event.value
         return changed
+
+    def gone(self, now: float) -> None:
+        """Its uplink is no more."""
+        if self.state != State.DEAD:
+            self._die(now)
 
     def restart(self, now: float) -> None:
         """It is tried from now on."""
@@ -99,6 +110,13 @@ class Path:
         if self.state == State.PROVING:
             return self.since + self._proving_seconds()
         return None
+
+    def _die(self, now: float) -> None:
+        self.deaths = self.deaths + 1 if self._flaps(now) else 1
+        self._died = now
+
+    def _flaps(self, now: float) -> bool:
+        return now - self._died < FLAP_SECONDS + self._proving_seconds()
 
     def _proving_seconds(self) -> float:
         return min(PROVING_SECONDS * 2.0 ** max(0, min(self.deaths, 16) - 1), PROVING_SECONDS_MAX)

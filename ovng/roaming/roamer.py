@@ -10,6 +10,7 @@ Before the first attachment only the active path can be tried: each in turn, for
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from ovng.limits import MAX_PATHS
 from ovng.roaming.path import Event, Path, State
 from ovng.roaming.uplinks import Uplink
 
+_REMEMBERED = 16  # uplinks that went
 _RANK = {State.READY: 0, State.PROVING: 1, State.JOINING: 2, State.DEAD: 3}
 
 
@@ -79,6 +81,7 @@ class Roamer:
         self.active: int | None = None
         """None: there is no uplink at all."""
         self._slots: dict[str, int] = {}  # that an uplink had last
+        self._gone: OrderedDict[str, Path] = OrderedDict()  # paths of uplinks that are no more
         self._actions: list[Action] = []
 
     def set_uplinks(self, uplinks: Sequence[Uplink], now: float) -> None:
@@ -86,12 +89,12 @@ class Roamer:
         wanted = {uplink.name: uplink for uplink in uplinks[:MAX_PATHS]}
         gone = [slot for slot, held in self.paths.items() if held.uplink.name not in wanted]
         for slot in gone:
-            del self.paths[slot]
+            self._forget(self.paths.pop(slot), now)
         known = {held.uplink.name: slot for slot, held in self.paths.items()}
         for name, uplink in wanted.items():
             if name not in known:
                 slot = self._free_slot(name)
-                self.paths[slot] = Held(uplink, Path(now))
+                self.paths[slot] = Held(uplink, Path(now, self._gone.pop(name, None)))
                 self._actions.append(Open(slot, uplink))
             elif (held := self.paths[known[name]]).uplink != uplink:
                 moved = (held.uplink.index, held.uplink.ways) != (uplink.index, uplink.ways)
@@ -145,6 +148,13 @@ class Roamer:
     def _timed(self) -> list[Held]:
         """Whose time runs."""
         return [held for slot, held in self.paths.items() if self.attached or slot == self.active]
+
+    def _forget(self, held: Held, now: float) -> None:
+        """Remember but how it went: an uplink that comes and goes is damped."""
+        held.path.gone(now)
+        self._gone[held.uplink.name] = held.path
+        if len(self._gone) > _REMEMBERED:
+            self._gone.popitem(last=False)
 
     def _free_slot(self, name: str) -> int:
         last = self._slots.get(name)

@@ -15,7 +15,7 @@ def picture() -> str:
     for (state, event), after in TABLE.items():
         if after != state:
             edges.setdefault((state, after), []).append(event)
-    lines = ["stateDiagram-v2", "    [*] --> joining: uplink"]
+    lines = ["stateDiagram-v2", "    [*] --> joining: uplink", "    [*] --> dead: uplink that flaps"]
     for (state, after), events in edges.items():
         lines.append(f"    {state.value} --> {after.value}: {', '.join(event.value for event in events)}")
     lines += [f"    {state.value} --> [*]: uplink gone" for state in State]

@@ -167,3 +167,25 @@ def test_a_machine_that_sleeps(rarely: None, hours: float) -> None:
         world.move(one)
         assert world.talk(one, other, 20.0) < 4.0
         assert one_session(one, other)
+
+
+@pytest.mark.parametrize("hours", [0.1, 1.0])
+def test_a_machine_that_slept_can_be_reached_a_round_trip_after_it_resumes(rarely: None, hours: float) -> None:
+    """Its NAT has forgotten it meanwhile. `Driver` is woken by the resume itself, and tells by CLOCK_BOOTTIME."""
+    for seed in range(3):
+        world, one, other = talking(seed)
+        one.node.alive = False
+        world.run(hours * HOUR)
+        one.clock.sleep(hours * HOUR)
+        one.node.alive = True
+        world.rebind(one)
+        resumed = world.now.mono
+        one.node.network_changed(world.now_of(one.node))  # what `Moving.slept` does
+        sent = []
+        while not any(packet.arrived for packet in sent) and world.now.mono < resumed + 5.0:
+            sent.append(world.send(other, one))
+            world.run(0.005)
+        round_trip = 2 * world.weather.delay_max
+        one_way = 2 * world.weather.delay_max  # from node to node, over the Switch
+        assert min(packet.arrived for packet in sent if packet.arrived) - resumed <= round_trip + one_way + 0.05
+        assert one_session(one, other)

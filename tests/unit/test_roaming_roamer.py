@@ -58,6 +58,33 @@ def test_a_silent_path_is_left_at_once_and_taken_again_when_it_has_proven_itself
     assert roamer.actions() == [Activate(0, False, "better path")]
 
 
+def test_an_uplink_that_comes_and_goes_is_damped_but_the_first_return_is_not() -> None:
+    """Every 100 ms, answering at once each time: two moves, then the other path is left alone."""
+    roamer = made(WIFI, LTE, answered=(0, 1))
+    moves = []
+    for number in range(100):
+        went = 1.0 + number / 5
+        roamer.set_uplinks((LTE,), went)
+        roamer.set_uplinks((WIFI, LTE), went + 0.1)
+        slot = next(slot for slot, held in roamer.paths.items() if held.uplink == WIFI)
+        roamer.on(slot, Event.ANSWERED, went + 0.1)
+        moves += [(went, action.slot) for action in roamer.actions() if isinstance(action, Activate)]
+    assert [slot for _, slot in moves] == [1, 0, 1]
+    assert moves[-1][0] < 2.0
+    deadline = roamer.deadline()
+    assert deadline is not None
+    roamer.handle_timer(deadline)
+    assert roamer.actions() == [Activate(0, False, "better path")], "it has stayed, and proven itself"
+
+
+def test_a_flapping_uplink_that_is_the_only_one_is_used_at_once() -> None:
+    roamer = made(WIFI, answered=(0,))
+    for number in range(10):
+        roamer.set_uplinks((), 1.0 + number)
+        roamer.set_uplinks((WIFI,), 1.1 + number)
+        assert roamer.actions()[-1] == Activate(0, True, "uplink")
+
+
 def test_a_better_uplink_is_taken_only_when_it_answers_and_nothing_is_lost() -> None:
     roamer = made(LTE, answered=(0,))
     roamer.set_uplinks((WIFI, LTE), 1.0)
