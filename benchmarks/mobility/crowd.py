@@ -6,8 +6,8 @@ its own; they know the Switch from a process before, so that their tickets attac
     python -m benchmarks.mobility.crowd SWITCH:PORT SWITCH_ID TICKET_KEYS SWITCH_PID COUNT GAP RUNS
 
 For each run, after GAP seconds without network, one line of JSON: `taken`, the milliseconds from the return until the
-Switch had confirmed each node at its new place (null: not within the patience), sorted; and `cores`, the CPU time that
-the Switch spent meanwhile for each second.
+Switch had confirmed each node at its new place (null: not within the patience), sorted; and `cores` and `own`, the CPU
+time that the Switch and this process spent meanwhile for each second.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import resource
 import select
 import socket
 import sys
+import time
 from pathlib import Path
 
 from benchmarks.usage import process_seconds
@@ -163,13 +164,14 @@ def main() -> int:
         crowd.run(2.0)
         crowd.unplug()
         crowd.run(float(gap))
-        used = process_seconds(int(pid))
+        used, own = process_seconds(int(pid)), time.process_time()
         began = crowd.plug()
         crowd.run(PATIENCE, until_confirmed=True)
-        cores = (process_seconds(int(pid)) - used) / (now().mono - began)
+        seconds = now().mono - began
+        cores, own = (process_seconds(int(pid)) - used) / seconds, (time.process_time() - own) / seconds
         taken = [None if node.confirmed is None else round(1000 * (node.confirmed - began), 1) for node in crowd.nodes]
         taken.sort(key=lambda value: (value is None, value))
-        print(json.dumps({"taken": taken, "cores": round(cores, 3)}), flush=True)
+        print(json.dumps({"taken": taken, "cores": round(cores, 3), "own": round(own, 3)}), flush=True)
     return 0
 
 

@@ -32,7 +32,7 @@ def lost_together(running: Running, runs: int) -> Result:
         seen = json.loads(line)
         back = [taken for taken in seen["taken"] if taken is not None]
         late = seen["taken"][int(SHARE * COUNT) - 1]
-        sample = {"failed": float(len(back) < COUNT), "cores": seen["cores"]}
+        sample = {"failed": float(len(back) < COUNT), "cores": seen["cores"], "crowd": seen["own"]}
         result.samples.append(sample | ({} if late is None else {"back": late}))
     return result
 

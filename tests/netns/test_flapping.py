@@ -25,7 +25,7 @@ def test_an_uplink_that_comes_and_goes_starves_nobody() -> None:
         router = next(host for host in rig.net.hosts if host.name == "wifi")
         alice, switch = rig.alice, rig.switch
         assert alice.process is not None and switch.process is not None
-        moves = rig.counter("moves")
+        handovers = len(alice.status()["handovers"])
         seconds = TIMES * 0.2 + 1.0
         count = round(seconds / EVERY)
         ping = alice.host.start(
@@ -39,12 +39,12 @@ def test_an_uplink_that_comes_and_goes_starves_nobody() -> None:
         ping.wait(seconds + 10)
         heard = {int(number) for number in re.findall(r"icmp_seq=(\d+)", ping.output)}
         lost = sorted(set(range(1, count + 1)) - heard)
-        moved = rig.counter("moves") - moves
-        say(f"{TIMES} times: {moved} moves, {len(lost)} of {count} pings lost {lost}; CPU seconds {used.processes}")
+        moved = len(alice.status()["handovers"]) - handovers
+        say(f"{TIMES} times: {moved} handovers, {len(lost)} of {count} pings lost {lost}; CPU seconds {used.processes}")
         (active,) = [path for path in alice.status()["paths"] if path["active"]]
         assert active["uplink"] == "lte"
         assert not [number for number in lost if number > FIRST / EVERY], "later than the first moves"
         assert len(lost) <= 10
-        assert moved <= 6
+        assert 1 <= moved <= 5
         assert used.processes["alice"] < TIMES * 0.2 / 2
         assert used.processes["switch"] < TIMES * 0.2 / 2

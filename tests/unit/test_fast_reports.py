@@ -18,7 +18,7 @@ from tests.attachment_fixture import AWAY, EVIL, HOME, OFFICE, SWITCH, THIRD, TR
 from tests.report_twins import Report, Twins, record, state
 
 PLACES = (HOME, AWAY, THIRD, EVIL)
-UPDATES = tuple(kind for kind in ReportKind if kind < ReportKind.ACK)
+UPDATES = (ReportKind.REFRESH, ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.BYE, ReportKind.GET_CRL)
 TICKETED = (ReportKind.REFRESH, ReportKind.MOVE)
 
 
@@ -432,3 +432,8 @@ def test_a_fault_in_the_directory_leaves_the_table_as_it_was(stage: Stage) -> No
     with pytest.raises(ZeroDivisionError):
         Reports(table).answer([record(report, HOME)], 0, lambda: terms._replace(learn=fails), [])
     assert len(table) == 0 and terms.switch_id == SWITCH
+
+
+def test_a_knock_is_left_to_python(stage: Stage) -> None:
+    (out,) = stage.tell(ReportKind.KNOCK, AWAY, alone=False)
+    assert out.to == HOME
