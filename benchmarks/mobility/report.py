@@ -28,6 +28,7 @@ EXTRA = {
     "still_down": "still down",
     "back": "99 % back",
     "cores": "cores",
+    "crowd": "their own",
 }
 """Shown in the notes where it is not zero."""
 

@@ -74,8 +74,9 @@ class Path:
         self.since = now
         self.cause = "uplink"
         """The event that brought it there."""
-        self.deaths, self._died = (0, float("-inf")) if before is None else (before.deaths, before._died)
-        """Deaths that followed each other closely; the last."""
+        self.deaths: int = 0 if before is None else before.deaths
+        """That followed each other closely."""
+        self._died: float = float("-inf") if before is None else before._died
         if self.deaths >= FLAPS and self._flaps(now):
             self.state, self.cause = State.DEAD, "flapping"
 

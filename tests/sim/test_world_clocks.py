@@ -9,7 +9,7 @@ from ovng.session.events import Attached
 from tests.sim import world_switch
 from tests.sim.network import CALM, Weather
 from tests.sim.test_world_moves import at_switch, one_session, sessions, talking
-from tests.sim.world import World, each_way
+from tests.sim.world import Sent, World, each_way
 from tests.sim.world_node import Options
 
 HOUR, DAY = 3_600.0, 86_400.0
@@ -181,7 +181,7 @@ def test_a_machine_that_slept_can_be_reached_a_round_trip_after_it_resumes(rarel
         world.rebind(one)
         resumed = world.now.mono
         one.node.network_changed(world.now_of(one.node))  # what `Moving.slept` does
-        sent = []
+        sent: list[Sent] = []
         while not any(packet.arrived for packet in sent) and world.now.mono < resumed + 5.0:
             sent.append(world.send(other, one))
             world.run(0.005)
