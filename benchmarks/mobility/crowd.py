@@ -7,7 +7,7 @@ its own; they know the Switch from a process before, so that their tickets attac
 
 For each run, after GAP seconds without network, one line of JSON: `taken`, the milliseconds from the return until the
 Switch had confirmed each node at its new place (null: not within the patience), sorted; and `cores` and `own`, the CPU
-time that the Switch and this process spent meanwhile for each second.
+time that the Switch and this process spent for each second meanwhile, or for one second.
 """
 
 from __future__ import annotations
@@ -167,6 +167,7 @@ def main() -> int:
         used, own = process_seconds(int(pid)), time.process_time()
         began = crowd.plug()
         crowd.run(PATIENCE, until_confirmed=True)
+        crowd.run(began + 1.0 - now().mono)
         seconds = now().mono - began
         cores, own = (process_seconds(int(pid)) - used) / seconds, (time.process_time() - own) / seconds
         taken = [None if node.confirmed is None else round(1000 * (node.confirmed - began), 1) for node in crowd.nodes]

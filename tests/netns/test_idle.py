@@ -47,6 +47,10 @@ def test_an_idle_node_sleeps_and_learns_how_long_its_nats_hold() -> None:
         router = next(host for host in rig.net.hosts if host.name == "lte")
         for key in SHORT:
             router.sysctl(f"net.netfilter.{key}", SHORT_SECONDS)
+        rig.alice.stop()  # mappings that exist keep the time they were made with
+        rig.alice.start()
+        rig.alice.wait("attachment", attached=True)
+        rig.meet()
         time.sleep(SETTLED)
         began = {node.name: switches(node) for node in rig.nodes}
         last, wakes, awake = began, dict.fromkeys(began, 0), dict.fromkeys(began, False)
