@@ -42,7 +42,7 @@ cdef enum:
     OUTBOUND = 0  # readers of the domain
     INBOUND = 1
 
-    CONTROL_MAX = 2048  # bytes of a datagram that Python is shown
+    CONTROL_MAX = 8952  # bytes of a datagram that Python is shown
     FRAME_BUFFER = VNET_HEADER + 65536 + 64  # one TUN read: virtio header, packet
     ARENA = 1 << 20  # sealed datagrams of one flush
     HELD_BYTES = 1 << 18  # packets that wait for a path
