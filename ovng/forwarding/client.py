@@ -17,10 +17,10 @@ Nothing that arrives raises; what is wrong with it is in `counters`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from ovng.clock import Now
 from ovng.errors import Malformed
+from ovng.forwarding.clientconfig import ClientConfig
 from ovng.forwarding.clientevents import (
     AttachedNow,
     ClientEvent,
@@ -51,15 +51,7 @@ from ovng.forwarding.routelist import RouteListCopy
 from ovng.forwarding.silence import Silence
 from ovng.forwarding.store import AeadFactory, Random
 from ovng.ids import IPAddress, Locator, NodeID
-from ovng.limits import (
-    ATTACH_AGAIN_BEFORE,
-    KEEPALIVE_DEFAULT,
-    MAX_PATHS,
-    RECONNECT_BACKOFF_MAX,
-    RECONNECT_BACKOFF_MIN,
-    SIZE_BASE,
-    SIZE_CHECK_SECONDS,
-)
+from ovng.limits import ATTACH_AGAIN_BEFORE, MAX_PATHS, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN, SIZE_CHECK_SECONDS
 from ovng.session.backoff import Backoff, fraction, jittered
 from ovng.wire.inner import Attach, AttachMode, Grant
 from ovng.wire.report import (
@@ -83,17 +75,6 @@ _LEAVE_SECONDS = 2.0
 _MOVE_LIMIT_WAIT = 1.0
 _OWN_REPORT = 0.05  # what counts as sent so soon after a report of ours is that report
 _TLS_AFTER_SILENCE = 300.0  # it may be another Switch by now, which does not answer what is not for it
-
-
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
-    """`keepalive` in seconds, 5 … 600: how often the Switch hears from an idle node."""
-
-    keepalive: int = KEEPALIVE_DEFAULT
-    copies: bool = False
-    """All paths take copies of what others send twice."""
-    datagram_max: int = SIZE_BASE
-    """The largest that is of use, in bytes of UDP payload: no path is asked for more."""
 
 
 class AttachmentClient:
@@ -154,8 +135,8 @@ class AttachmentClient:
         others = [path.size.size for path in self._paths.values() if path.knows_where()] if self._copies else []
         return min(self._here.size.size, *others) if others else self._here.size.size
 
-    def add_path(self, index: int, priority: int, now: Now) -> None:
-        """There is a path `index` (0 … 3), `priority` 0 … 255 (0 = best): the Switch is told."""
+    def add_path(self, index: int, priority: int, now: Now, *, metered: bool = False) -> None:
+        """There is a path `index` (0 … 3), `priority` 0 … 255 (0 = best): the Switch is told. `metered`: it costs."""
         if not 0 <= index < MAX_PATHS:
             raise ValueError(f"a path is 0 to {MAX_PATHS - 1}")
         known = self._paths.get(index)
@@ -163,16 +144,12 @@ class AttachmentClient:
             known = self._paths[index] = self._new_path(index, priority)
             known.reporter.use(self._held)
             known.reporter.active = index == self.active
-        known.reporter.priority = priority
+        known.reporter.priority, known.metered = priority, metered
         self.network_changed(now, index)
 
-    def set_priority(self, index: int, priority: int) -> None:
+    def set_priority(self, index: int, priority: int, *, metered: bool = False) -> None:
         """Told by the path's next report."""
-        self._paths[index].reporter.priority = priority
-
-    def set_metered(self, index: int, metered: bool) -> None:
-        """Whether what the path carries costs money."""
-        self._paths[index].metered = metered
+        self._paths[index].reporter.priority, self._paths[index].metered = priority, metered
 
     def remove_path(self, index: int) -> None:
         """The path is gone. The active one stays until another is activated."""
@@ -370,7 +347,7 @@ class AttachmentClient:
                 times += [path.reporter.deadline(), path.next_refresh]
                 if self._probes_sizes(index, path):
                     times.append(path.size.deadline(path.rtt.srtt))
-            if self._here.size.size > SIZE_BASE and self._silence.traffic(now.mono):
+            if self._here.size.checked and self._silence.traffic(now.mono):
                 times.append(self._looked_at + SIZE_CHECK_SECONDS)  # how much is large is asked then
             if self._probes(now):
                 times.append(self._here.prober.deadline(self.rtt.srtt))
@@ -508,12 +485,9 @@ class AttachmentClient:
 
     def _probed(self, probed: Probed, now: Now) -> bool:
         path = self._paths.get(probed.common.path)
-        sent = None if path is None else path.reporter.answered(probed.common.number)
-        if path is None or sent is None or sent.kind != ReportKind.PROBE:
+        if path is None or not path.probed(probed, now):
             self.counters["echo"] += 1
             return False
-        if path.reporter.says_now(sent):
-            path.size.answered(probed.common.number, probed.size, now.mono)
         self._silence.answered(now.mono)
         return True
 

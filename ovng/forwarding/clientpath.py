@@ -9,7 +9,7 @@ from ovng.forwarding.prober import Prober
 from ovng.forwarding.reporter import Reporter
 from ovng.ids import Locator
 from ovng.limits import SIZE_BASE
-from ovng.wire.report import ReportKind
+from ovng.wire.report import Probed, ReportKind
 
 SILENT_TRIES = 3  # of a report, 2 s together: what nobody has answered then is worth a look at other paths
 
@@ -47,6 +47,15 @@ class ClientPath:
         if sizes:
             probes = {self.reporter.probe_size(size, now): size for size in sizes}
             self.size.sent(probes, self.reporter.probe(now), now.mono)
+
+    def probed(self, probed: Probed, now: Now) -> bool:
+        """An authentic PROBED. False: it answers none of ours."""
+        sent = self.reporter.answered(probed.common.number)
+        if sent is None or sent.kind != ReportKind.PROBE:
+            return False
+        if self.reporter.says_now(sent):
+            self.size.answered(probed.common.number, probed.size, now.mono)
+        return True
 
     def knows_where(self) -> bool:
         """The Switch knows this path, and has nothing to answer about it."""

@@ -81,6 +81,11 @@ class PathSize:
         self._bulk_at = _NEVER
         self._check_after = SIZE_CHECK_SECONDS
 
+    @property
+    def checked(self) -> bool:
+        """Whether it matters how much passes in large packets."""
+        return self.size > SIZE_BASE
+
     # -- What happened
 
     def restart(self) -> None:

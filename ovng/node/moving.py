@@ -165,11 +165,11 @@ class Moving:
                     self.news.opened(slot, uplink, now)
                     self._offloads_at = now.mono  # a new socket may have shown what the kernel lacks
                     if self._client.path(slot) is None or self._client.attached:
-                        self._client.add_path(slot, uplink.priority, now)
-                    self._client.set_metered(slot, uplink.metered)
+                        self._client.add_path(slot, uplink.priority, now, metered=uplink.metered)
+                    else:
+                        self._client.set_priority(slot, uplink.priority, metered=uplink.metered)
                 case roamer.Changed(slot, uplink, moved):
-                    self._client.set_priority(slot, uplink.priority)
-                    self._client.set_metered(slot, uplink.metered)
+                    self._client.set_priority(slot, uplink.priority, metered=uplink.metered)
                     if moved:
                         self._switch.set_reaches(slot, uplink.ways)
                         self._client.network_changed(now, slot)

@@ -17,7 +17,8 @@ from ovng.clock import now as read_clock
 from ovng.config.profile import NodeProfile
 from ovng.errors import ConfigError, Malformed, OvngError, Superseded
 from ovng.forwarding import clientevents as attachment
-from ovng.forwarding.client import AttachmentClient, ClientConfig
+from ovng.forwarding.client import AttachmentClient
+from ovng.forwarding.clientconfig import ClientConfig
 from ovng.ids import Locator, NodeID
 from ovng.io import datapath, notify
 from ovng.io.control import ControlServer, Message, Stream

@@ -68,8 +68,7 @@ def test_another_address_is_measured_anew() -> None:
 
 def test_a_metered_path_is_asked_only_while_it_is_used() -> None:
     scene = scene_of(MOST)
-    scene.client.add_path(1, 5, scene.now)
-    scene.client.set_metered(1, True)
+    scene.client.add_path(1, 5, scene.now, metered=True)
     scene.exchange()
     scene.pass_time(3)
     path = scene.client.path(1)
