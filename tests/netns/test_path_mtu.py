@@ -96,8 +96,8 @@ def router(rig: Rig) -> Host:
 
 def restart_measurement(rig: Rig) -> None:
     """The path was measured before it became narrow: another address makes it another path."""
-    rig.alice.host.ip("address", "add", "10.2.0.3/24", "dev", "lte")
     rig.alice.host.ip("address", "delete", "10.2.0.2/24", "dev", "lte")
+    rig.alice.host.ip("address", "add", "10.2.0.3/24", "dev", "lte")
     rig.alice.host.ip("route", "replace", "default", "via", "10.2.0.1", "dev", "lte", "metric", "200")
     wait_until(lambda: NARROW - 8 <= (mtu(rig, 1) or 0) <= NARROW, "measured narrow path", 20)
     wait_until(lambda: mtu(rig, 0) == WIDE, "measured wide path", 20)
