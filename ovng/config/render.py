@@ -39,6 +39,7 @@ routes: {routes}
 # uplinks: []              # - {{interface: wwan*, priority: 0 (best) to 255, metered: true, use: true}}
 # mode: failover           # redundant: every packet on two uplinks
 # redundant_for: {{dscp: [], ports: []}}  # inner packets that go on two uplinks in any mode
+# configured_by: ovng      # netifd: OpenWrt gives the interface addresses and routes
 # hooks: /etc/ovng/hooks.d  # programs run when paths change; none: not even those
 # mark: 0                  # firewall mark of what goes to the Switch; 0: none
 # libcrypto: null          # path of another libcrypto

@@ -178,6 +178,12 @@ class Section:
             self._values[key] = Value(value_node, file, prefix + key)
             self._nodes[key] = key_node, value_node
 
+    def over(self, below: Section) -> Section:
+        """Both as one: what stands here counts before what stands below. Each value still knows its file and line."""
+        below._values |= self._values
+        below._nodes |= self._nodes
+        return below
+
     def only(self, known: Collection[str]) -> None:
         """Refuse a key that is not known, and guess which one was meant."""
         for key, (node, _) in self._nodes.items():
