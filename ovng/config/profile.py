@@ -116,7 +116,7 @@ class NodeProfile:
     """`failover` or `redundant`: every packet on two paths."""
     redundant_for: RedundantFor
     configured_by: str
-    """Who gives the interface addresses and routes: `ovng` itself, or OpenWrt's `netifd`, which is told what to give."""
+    """Who gives the interface addresses and routes: `ovng` itself, or OpenWrt's `netifd`, which is told them."""
     hooks: Path | None
     """The user's own programs, run when paths change; need not exist. None: there are none."""
     libcrypto: str | None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -62,11 +62,11 @@ class Message:
 
     layout: struct.Struct
     fields: tuple[str, ...]
-    attributes: dict[str, tuple[int, _Kind]]
+    attributes: ClassVar[dict[str, tuple[int, _Kind]]]
 
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
-        self._values: dict[str, Any] = {name: 0 for name in self.fields}
+        self._values: dict[str, Any] = dict.fromkeys(self.fields, 0)
         self._values["header"] = {"type": 0, "flags": 0, "sequence_number": 0, "pid": 0}
         self._values["attrs"] = []
 
@@ -102,7 +102,7 @@ class Link(Message):
 
     layout = struct.Struct("=BxHiII")
     fields = ("family", "ifi_type", "index", "flags", "change")
-    attributes = {
+    attributes: ClassVar[dict[str, tuple[int, _Kind]]] = {
         "IFLA_IFNAME": (3, _TEXT),
         "IFLA_MTU": (4, _NUMBER),
         "IFLA_TXQLEN": (13, _NUMBER),
@@ -115,7 +115,11 @@ class Address(Message):
 
     layout = struct.Struct("=BBBBI")
     fields = ("family", "prefixlen", "flags", "scope", "index")
-    attributes = {"IFA_ADDRESS": (1, _ADDRESS), "IFA_LOCAL": (2, _ADDRESS), "IFA_FLAGS": (8, _NUMBER)}
+    attributes: ClassVar[dict[str, tuple[int, _Kind]]] = {
+        "IFA_ADDRESS": (1, _ADDRESS),
+        "IFA_LOCAL": (2, _ADDRESS),
+        "IFA_FLAGS": (8, _NUMBER),
+    }
 
 
 class Route(Message):
@@ -123,7 +127,7 @@ class Route(Message):
 
     layout = struct.Struct("=BBBBBBBBI")
     fields = ("family", "dst_len", "src_len", "tos", "table", "proto", "scope", "type", "flags")
-    attributes = {
+    attributes: ClassVar[dict[str, tuple[int, _Kind]]] = {
         "RTA_DST": (1, _ADDRESS),
         "RTA_OIF": (4, _NUMBER),
         "RTA_GATEWAY": (5, _ADDRESS),
@@ -141,7 +145,9 @@ class _Hop(Message):
 
     layout = _HOP
     fields = ("len", "flags", "hops", "oif")
-    attributes = {name: Route.attributes[name] for name in ("RTA_GATEWAY", "RTA_VIA")}
+    attributes: ClassVar[dict[str, tuple[int, _Kind]]] = {
+        name: Route.attributes[name] for name in ("RTA_GATEWAY", "RTA_VIA")
+    }
 
 
 def _attributes(data: bytes, known: dict[str, tuple[int, _Kind]]) -> Iterator[tuple[str, Any]]:
