@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,13 @@ class Router:
 
     def start(self, **env: str) -> None:
         path = f"{STANDINS}{os.pathsep}{os.environ['PATH']}"
-        environment = {"PATH": path, "UBUS_CALLS": str(self.calls_file), "UBUS_APPLY": "1", **env}
+        environment = {
+            "PATH": path,
+            "PYTHON": sys.executable,
+            "UBUS_CALLS": str(self.calls_file),
+            "UBUS_APPLY": "1",
+            **env,
+        }
         self.rig.alice.start(env=environment)
 
     def updates(self) -> list[dict[str, Any]]:
