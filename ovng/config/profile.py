@@ -1,4 +1,4 @@
-"""The one file a node or a Switch starts from (`NAME.ovng`, YAML): what may stand in it, and what it then is.
+"""The one file a node or a Switch starts from (`NAME.ovng`, YAML or JSON): what may stand in it, and what it then is.
 
 `load_profile` is the only way in. Each fault is a ConfigError that names file, line and key; a profile that comes out
 is complete and belongs together: key and certificate match, the CA signed them, the addresses are in the certificate.
