@@ -165,7 +165,8 @@ def test_what_cannot_start_waits_for_its_owner(
 def test_teardown_ends_the_node_and_says_why_it_ended(router: Router, status: str, told: list[dict[str, Any]]) -> None:
     settings = router.run_dir / "ovng0.json"
     settings.write_text("{}")
-    router.handler("teardown", **({"ERROR": status} if status else {}))
+    environment = {"ERROR": status} if status else {}
+    router.handler("teardown", "ovng0", {}, **environment)
     assert router.notified() == [*told, {"action": KILL}]
     assert not settings.exists()
 

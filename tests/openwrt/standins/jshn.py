@@ -6,6 +6,7 @@ import base64
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from typing import Any
 
 
@@ -66,8 +67,6 @@ def dump(lines: Any) -> str:
 
 
 operation, *words = sys.argv[1:]
-if operation == "dump":
-    answer = dump(sys.stdin)
-else:
-    answer = {"vars": variables, "values": values, "keys": keys, "has": has}[operation](at(*words[:2]), *words[2:])
+reading: dict[str, Callable[..., str]] = {"vars": variables, "values": values, "keys": keys, "has": has}
+answer = dump(sys.stdin) if operation == "dump" else reading[operation](at(*words[:2]), *words[2:])
 sys.stdout.write(answer + "\n")
