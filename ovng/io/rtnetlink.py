@@ -2,7 +2,7 @@
 
 pyroute2 knows the messages; its sockets are not used. Up to 0.8 they block, since 0.9 they are asyncio inside and
 cannot be called from a running loop; its message classes are the same in all versions. They are imported when the first
-socket is made that wants them, and by themselves: the package's own `__init__` imports all the rest as well, which costs
+socket is made that wants them, and alone: the package's own `__init__` imports all the rest as well, which costs
 12 MB and a third of a second. A `lean` socket goes without (`io/nlmessages`), and knows no rules.
 """
 
