@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from ovng.io.datapath import Event
 from tests.datapath_rig import OTHER, PEER, Rig, opened, seal, until
 from tests.unit.packets import ACK, NO_VNET, SYN, UDP, Packet, slow_segments
 
@@ -56,7 +57,7 @@ def test_who_forbids_fragments_is_told_and_loses_nothing(rig: Rig) -> None:
     packet = Packet(bytes(1300), protocol=UDP, dont_fragment=True)
     rig.device.send(packet.vnet() + packet.partial())
     assert packet_of(1, rig.left()) == packet.build()
-    told = ("too_large", PEER, packet.build()[:1232])
+    told: Event = ("too_large", PEER, packet.build()[:1232])
     rig.expect(told)
     allowed = replace(packet, dont_fragment=False)
     rig.device.send(allowed.vnet() + allowed.partial())
