@@ -17,11 +17,11 @@ Nothing that arrives raises; what is wrong with it is in `counters`.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
 
 from ovng.clock import Now
 from ovng.errors import Malformed
 from ovng.forwarding.bindinglife import BindingLife
+from ovng.forwarding.clientconfig import ClientConfig
 from ovng.forwarding.clientevents import (
     AttachedNow,
     ClientEvent,
@@ -53,7 +53,7 @@ from ovng.forwarding.routelist import RouteListCopy
 from ovng.forwarding.silence import Silence
 from ovng.forwarding.store import AeadFactory, Random
 from ovng.ids import IPAddress, Locator, NodeID
-from ovng.limits import ATTACH_AGAIN_BEFORE, MAX_PATHS, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN
+from ovng.limits import ATTACH_AGAIN_BEFORE, MAX_PATHS, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN, SIZE_CHECK_SECONDS
 from ovng.session.backoff import Backoff, fraction
 from ovng.wire.inner import Attach, AttachMode, Grant
 from ovng.wire.report import (
@@ -64,6 +64,7 @@ from ovng.wire.report import (
     Mismatch,
     Nak,
     NakReason,
+    Probed,
     ReportKind,
     Update,
     parse_report,
@@ -76,16 +77,6 @@ _LEAVE_SECONDS = 2.0
 _MOVE_LIMIT_WAIT = 1.0
 _OWN_REPORT = 0.05  # what counts as sent so soon after a report of ours is that report
 _TLS_AFTER_SILENCE = 300.0  # it may be another Switch by now, which does not answer what is not for it
-
-
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
-    """`keepalive` in seconds, 5 … 600: how often the Switch hears from an idle node; None: 25, until it is known how
-    long the NAT holds, and then up to 120."""
-
-    keepalive: int | None = None
-    copies: bool = False
-    """All paths take copies of what others send twice."""
 
 
 class AttachmentClient:
@@ -113,6 +104,7 @@ class AttachmentClient:
         self._tls: NeedTls | None = None
         self._tls_again = 0.0  # monotonic, as the next ones
         self._moved_at: float | None = None
+        self._looked_at = float("-inf")
         self._leave_by: float | None = None
         self._stopped = False
         self.history = LocatorHistory()
@@ -140,6 +132,12 @@ class AttachmentClient:
     def path(self, index: int) -> ClientPath | None:
         """What is known of a path, for status."""
         return self._paths.get(index)
+
+    @property
+    def reach(self) -> int:
+        """Bytes of the largest datagram that comes to us, and leaves from us, in one piece by every path in use."""
+        others = [path.size.size for path in self._paths.values() if path.knows_where()] if self._config.copies else []
+        return min(self._here.size.size, *others) if others else self._here.size.size
 
     def add_path(self, index: int, priority: int, now: Now, *, metered: bool = False, network: str = "") -> None:
         """There is a path `index` (0 … 3); as `set_uplink`, and the Switch is told."""
@@ -191,7 +189,10 @@ class AttachmentClient:
         self.active = index
         self._reporter.active = True
         self._use_paths()
-        self.network_changed(now, index, lost=lost)
+        self._here.keepalive.abandon()
+        if self._tells_moves():
+            self._moved_at = now.mono
+            self._reporter.moved(now, replay=lost)
 
     # -- What the owner wants
 
@@ -268,14 +269,16 @@ class AttachmentClient:
 
     def network_changed(self, now: Now, index: int | None = None, *, lost: bool = True) -> None:
         """Our address may be another, on this path or (None) on all: tell the Switch at once."""
-        if self._stopped or self._leave_by is not None or (self._held is None and self._tls is None):
+        if not self._tells_moves():
             return
         for each, path in self._paths.items():
             if index in (None, each):
                 if each == self.active:
                     self._moved_at = now.mono
-                path.keepalive.abandon()
-                path.reporter.moved(now, replay=lost)
+                path.moved(now, lost=lost)
+
+    def _tells_moves(self) -> bool:
+        return not self._stopped and self._leave_by is None and (self._held is not None or self._tls is not None)
 
     def heard_from_switch(self, mono: float, index: int | None = None) -> None:
         """When anything last came from the Switch, by this path (None: the active one), in monotonic seconds."""
@@ -293,6 +296,10 @@ class AttachmentClient:
     def idle(self, now: Now) -> bool:
         """Nothing passes: whoever counts packets need not tell until something does."""
         return not self._silence.traffic(now.mono)
+
+    def passed_bulk(self, total: int, mono: float) -> None:
+        """Bytes that were sent and received in large packets since the start."""
+        self._here.size.bulk(total, mono)
 
     def sent_traffic(self, mono: float) -> None:
         """When traffic was last sent, in monotonic seconds."""
@@ -371,8 +378,12 @@ class AttachmentClient:
         if self._tls is not None:
             times.append(self._tls_again)
         if self._held is not None:
-            for path in self._paths.values():
+            for index, path in self._paths.items():
                 times.append(path.deadline(now))
+                if self._probes_sizes(index, path):
+                    times.append(path.size.deadline(path.rtt.srtt))
+            if self._here.size.checked and self._silence.traffic(now.mono):
+                times.append(self._looked_at + SIZE_CHECK_SECONDS)  # how much is large is asked then
             if self._probes(now):
                 times.append(self._here.prober.deadline(self.rtt.srtt))
             times += [now.mono + (self._held.renew_at - now.boot), self._crl.deadline()]
@@ -383,6 +394,7 @@ class AttachmentClient:
         """Do what is due; harmless when nothing is."""
         if self._stopped:
             return
+        self._looked_at = now.mono
         if self._leave_by is not None and now.mono >= self._leave_by:
             self._left()
             return
@@ -425,6 +437,11 @@ class AttachmentClient:
                 self._tell_silent(index, now)
         if path.unanswered():
             self._tell_silent(index, now)
+        if self._probes_sizes(index, path):
+            path.probe_sizes(now)
+
+    def _probes_sizes(self, index: int, path: ClientPath) -> bool:
+        return path.knows_where() and (index == self.active or not path.metered) and self._leave_by is None
 
     def _tell_silent(self, index: int, now: Now) -> None:
         """What was dead before may live again: without the active path, all others are asked at once."""
@@ -446,7 +463,8 @@ class AttachmentClient:
         keepalive = Keepalive(self._random, self._config.keepalive)
         queue = lambda datagram: self._outgoing.append((index, datagram))  # noqa: E731
         aside = lambda datagram: self._asides.append((index, datagram))  # noqa: E731
-        return ClientPath(Reporter(self._me, self._random, lambda: keepalive.seconds, queue, aside, index), keepalive)
+        reporter = Reporter(self._me, self._random, lambda: keepalive.seconds, queue, aside, index)
+        return ClientPath(reporter, keepalive, self._config.datagram_max)
 
     def _send_active(self, datagram: bytes) -> None:
         self._outgoing.append((self.active, datagram))
@@ -456,7 +474,7 @@ class AttachmentClient:
 
     # -- Inside: reports
 
-    def _authenticated(self, report: Ack | Nak | CrlPiece, datagram: bytes, held: GrantHeld, now: Now) -> bool:
+    def _authenticated(self, report: Ack | Nak | CrlPiece | Probed, datagram: bytes, held: GrantHeld, now: Now) -> bool:
         """True if it answers what we sent: a copy of an answer does not, nor what is pushed."""
         if report.common.boot_id not in (held.boot_id, held.candidate):
             self.counters["boot_id"] += 1
@@ -466,6 +484,8 @@ class AttachmentClient:
             return self._ack(report, held, now)
         elif isinstance(report, Nak):
             return self._nak(report, held, now)
+        elif isinstance(report, Probed):
+            return self._probed(report, now)
         else:
             asked = self._reporter.answered(report.common.number)  # the active path has asked
             self._silence.answered(now.mono)
@@ -487,6 +507,7 @@ class AttachmentClient:
             path.keepalive.knock_answered(now.mono)
             return True
         path.answered(now.mono - sent.at, now)
+        path.size.answered(ack.common.number, 0, now.mono)
         self._events.append(PathAnswered(index))
         self._adopt(held, ack.common.boot_id, index, now)
         exchange = path.reporter.exchange
@@ -499,6 +520,14 @@ class AttachmentClient:
             self._seen_at(index, ack.observed, now)
         self._answered(now, index)
         self._told_crl(ack.crl_number, now)
+        return True
+
+    def _probed(self, probed: Probed, now: Now) -> bool:
+        path = self._paths.get(probed.common.path)
+        if path is None or not path.probed(probed, now):
+            self.counters["echo"] += 1
+            return False
+        self._silence.answered(now.mono)
         return True
 
     def _nak(self, nak: Nak, held: GrantHeld, now: Now) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from ovng.clock import Now
-from ovng.forwarding.client import AttachmentClient, ClientConfig
+from ovng.forwarding.client import AttachmentClient
+from ovng.forwarding.clientconfig import ClientConfig
 from ovng.forwarding.clientevents import NeedTls
 from ovng.forwarding.slowtable import SlowTable
 from ovng.ids import Locator
