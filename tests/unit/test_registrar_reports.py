@@ -105,7 +105,7 @@ def test_refresh_is_acknowledged_under_the_key(scene: Scene) -> None:
     ("change", "reason"),
     [
         (lambda d: d[:-1], "report_length"),
-        (lambda d: d[:1] + b"\x07" + d[2:], "report_kind"),
+        (lambda d: d[:1] + b"\x08" + d[2:], "report_kind"),
         (lambda d: d[:2] + b"\0\1" + d[4:], "flags"),
         (lambda d: b"\x23" + d[1:], "version"),
         (lambda d: d[:1] + b"\x10" + d[2:], "ack"),
