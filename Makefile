@@ -16,7 +16,7 @@ PYTEST := -m pytest -q
 # What the debug and sanitizer builds are for: tests that reach compiled code.
 FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch|tests\.(switch_fixture|datapath_rig|netns\.pair)' tests/unit tests/fuzz tests/netns --include='test_*.py')
 
-.PHONY: all build demo test test-long test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak fuzz wheels clean help
+.PHONY: all build demo test test-long test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak soak-mobility fuzz wheels clean help
 .DEFAULT_GOAL := build
 
 all build: $(VENV)/.built ## Build; the command is then .venv/bin/ovng
@@ -73,6 +73,10 @@ bench-mobility-long: $(VENV)/.dev ## As bench-mobility, 30 runs of each scenario
 soak: $(VENV)/.dev ## Ten minutes at full rate both ways with a rekey every 30 s (SOAK="--minutes 60": longer)
 	@tools/need bench
 	@$(SUDO) $(PY) -m benchmarks.soak $(SOAK)
+
+soak-mobility: $(VENV)/.dev ## Half an hour of traffic with a handover every 5 s (SOAK="--minutes 5 --seed 2": shorter, others)
+	@tools/need bench
+	@$(SUDO) $(PY) -m benchmarks.mobility.soak $(SOAK)
 
 fuzz: $(VENV)/.dev ## Coverage-guided fuzzing of every entry that takes network bytes (FUZZ_SECONDS each, 60)
 	@$(PY) -c 'import atheris' 2>/dev/null || $(PIP) install atheris

@@ -67,6 +67,7 @@ cdef enum:
 cdef enum:
     INJECT_PACKET = 0
     INJECT_KEEPALIVE = 1  # peer 8 (machine order)
+    INJECT_AGAIN = 2  # since when, milliseconds 8
 
 # Drop counters. The first of each loop are the reasons of other modules: reason −1 is the base, −2 the next.
 cdef enum:
@@ -124,7 +125,6 @@ cdef struct outbound_state:
     ring* ring
     ring* injected  # from Python
     ring* held  # virtio header, packet: wait for a path
-    ring* unsent  # of the active path's egress
 
 cdef struct inbound_state:
     uint64_t now_ms

@@ -17,7 +17,7 @@ from ovng._fast.intake cimport intake_free, intake_init
 from ovng._fast.interactive cimport interactive_set
 from ovng._fast.lookup cimport lookup_init
 from ovng._fast.outbound cimport outbound_run
-from ovng._fast.paths cimport MAX_PATHS, UNSENT_BYTES, egress_init, path
+from ovng._fast.paths cimport MAX_PATHS, egress_free, egress_init, path
 from ovng._fast.peers cimport (
     DOUBLE_ALL,
     DOUBLE_NONE,
@@ -38,7 +38,7 @@ from ovng._fast.reclaim cimport flag_load, flag_store, pointer_publish, reclaim,
 from ovng._fast.ring cimport ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_put
 from ovng._fast.routes cimport route_add, route_free, route_remove
 from ovng._fast.stash cimport stash_free
-from ovng._fast.udp cimport UDP_BATCH_GRO, UDP_BATCH_SINGLE, UDP_COUNTERS, locator, udp_sender_free
+from ovng._fast.udp cimport UDP_BATCH_GRO, UDP_BATCH_SINGLE, UDP_COUNTERS, locator
 
 import os
 import socket
@@ -152,7 +152,6 @@ cdef class NodeLoops:
         node.inbound.ring = ring_create(ring_bytes, node.event_fd)
         node.outbound.injected = ring_create(ring_bytes, node.outbound_wake)
         node.outbound.held = ring_create(HELD_BYTES, -1)
-        node.outbound.unsent = ring_create(UNSENT_BYTES, -1)
         node.outbound.frame = <uint8_t*> malloc(FRAME_BUFFER)
         node.outbound.arena = <uint8_t*> malloc(ARENA)
         memcpy(&node.outbound.flows.key, _bytes_of(os.urandom(8), 8), 8)
@@ -165,7 +164,6 @@ cdef class NodeLoops:
             or node.inbound.ring == NULL
             or node.outbound.injected == NULL
             or node.outbound.held == NULL
-            or node.outbound.unsent == NULL
             or node.outbound.frame == NULL
             or node.outbound.arena == NULL
             or intake_init(&node.inbound.intake, UDP_BATCH_GRO if gro else UDP_BATCH_SINGLE) < 0
@@ -173,9 +171,9 @@ cdef class NodeLoops:
             raise MemoryError
         # The sender's socket is set batch by batch; any one will do to begin with.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-            if egress_init(&node.outbound.active, any_socket.fileno(), segments_max, node.outbound.unsent) < 0:
+            if egress_init(&node.outbound.active, any_socket.fileno(), segments_max, True) < 0:
                 raise MemoryError
-            if egress_init(&node.outbound.second, any_socket.fileno(), segments_max, NULL) < 0:
+            if egress_init(&node.outbound.second, any_socket.fileno(), segments_max, False) < 0:
                 raise MemoryError
         coalesce_init(&node.inbound.out, tun_fd, vnet, tso, uso)
 
@@ -202,15 +200,14 @@ cdef class NodeLoops:
         ring_destroy(node.inbound.ring)
         ring_destroy(node.outbound.injected)
         ring_destroy(node.outbound.held)
-        ring_destroy(node.outbound.unsent)
         node.inbound.ring = node.outbound.ring = node.outbound.injected = NULL
-        node.outbound.held = node.outbound.unsent = NULL
+        node.outbound.held = NULL
         free(node.outbound.frame)
         free(node.outbound.arena)
         node.outbound.frame = node.outbound.arena = NULL
         intake_free(&node.inbound.intake)
-        udp_sender_free(&node.outbound.active.sender)
-        udp_sender_free(&node.outbound.second.sender)
+        egress_free(&node.outbound.active)
+        egress_free(&node.outbound.second)
         stash_free(&node.outbound.stash)
         free(node.interactive)
         node.interactive = NULL
@@ -404,6 +401,10 @@ cdef class NodeLoops:
         """An empty DATA packet. False when the ring is full."""
         return ring_put(self._open().outbound.injected, INJECT_KEEPALIVE, &id, sizeof(id), NULL, 0) == 0
 
+    def send_again(self, uint64_t since_ms):
+        """What was sent since then, CLOCK_MONOTONIC milliseconds, once more by the active path. False: the ring is full."""
+        return ring_put(self._open().outbound.injected, INJECT_AGAIN, &since_ms, sizeof(since_ms), NULL, 0) == 0
+
     def fileno(self):
         """The eventfd that is readable while `records` has something."""
         return self.node.event_fd
@@ -453,6 +454,7 @@ cdef class NodeLoops:
             "held": node.outbound.held_packets,
             "held_sent": node.outbound.held_sent,
             "sent_later": node.outbound.active.sent_later,
+            "sent_again": node.outbound.active.recent.sent_again,
             "stashed": node.outbound.stashed,
             "resent": node.outbound.resent,
             "doubled": node.outbound.doubled,

@@ -20,6 +20,7 @@ from ovng._fast.node cimport (
     FRAME_BUFFER,
     HELD_INBOUND,
     HELD_OUTBOUND,
+    INJECT_AGAIN,
     INJECT_KEEPALIVE,
     LINGER_MS,
     OUTBOUND,
@@ -37,7 +38,7 @@ from ovng._fast.node cimport (
     tell_traffic,
 )
 from ovng._fast.paths cimport (
-    MAX_PATHS, egress_choose, egress_flush, egress_queue, egress_send_later, path,
+    MAX_PATHS, egress_choose, egress_flush, egress_queue, egress_send_again, egress_send_later, path,
 )
 from ovng._fast.peers cimport DOUBLE_ALL, DOUBLE_NONE, peer, peer_find, send_key
 from ovng._fast.reclaim cimport counter_add, epoch_enter, epoch_leave, flag_claim, flag_load, flag_store, pointer_load
@@ -201,6 +202,9 @@ cdef bint _take_injected(node_state* node, outbound_state* out) noexcept nogil:
         ring_take(out.injected, out.frame, <size_t> length)  # `inject` has bounded it
         if kind == INJECT_KEEPALIVE:
             _keepalive(node, out, (<uint64_t*> out.frame)[0])
+        elif kind == INJECT_AGAIN:
+            _flush(out)  # the arena is empty
+            out.arena_used = egress_send_again(&out.active, out.arena, (<uint64_t*> out.frame)[0], out.now_ms)
         else:
             _forward(node, out, &nothing, out.frame, <size_t> length)
     return True

@@ -29,6 +29,7 @@ cdef struct tail_entry:
 cdef struct tail_log:
     uint8_t* bytes  # NULL: nothing is kept
     uint64_t size
+    uint64_t lap  # of it, what is in use: a power of two
     uint64_t end  # position behind the newest entry; positions only grow
     tail_head* heads
     uint64_t* found  # positions of one replay, newest first

@@ -5,6 +5,8 @@ time, and points back to the entry of the same node before it. So nothing is kep
 is; memory is bounded by the log, and the oldest gives way by being written over. Going back from the newest entry
 ends at one that is too old, was written over, or exceeds a node's share.
 
+The ring is no longer than it must be: it begins short, and doubles when its end meets an entry that is not too old yet.
+
 A node that gets more than its share within `WINDOW_MS` would find a tail shorter than any move: what it gets then is
 not copied, for copying costs as much as sending.
 """
@@ -29,6 +31,7 @@ cdef extern from "<sys/mman.h>" nogil:
 
 cdef enum:
     WINDOW_MS = 5
+    LAP_FIRST = 1 << 20
 
 cdef uint64_t TAIL_MS = limits.TAIL_MILLISECONDS
 cdef uint64_t TAIL_BYTES = limits.TAIL_BYTES
@@ -48,7 +51,8 @@ cdef int tail_init(tail_log* log, uint64_t size) noexcept nogil:
         return -ENOMEM
     log.bytes = <uint8_t*> space
     log.size = size
-    log.end = size  # so that no position is 0
+    log.lap = min(size, <uint64_t> LAP_FIRST)
+    log.end = log.lap  # so that no position is 0
     return 0
 
 
@@ -62,6 +66,13 @@ cdef void tail_free(tail_log* log) noexcept nogil:
 
 cdef inline tail_head* _head(tail_log* log, uint64_t dst_hash) noexcept nogil:
     return &log.heads[dst_hash & (TAIL_NODES - 1)]
+
+
+cdef void _turn(tail_log* log, uint64_t now) noexcept nogil:
+    """A lap is over. At every second one the positions before it lie, in a ring of twice the length, where they are."""
+    cdef tail_entry* oldest = tail_at(log, log.end)
+    if log.lap < log.size and log.end & log.lap and oldest.dst and now - oldest.at <= TAIL_MS:
+        log.lap *= 2
 
 
 cdef void tail_keep(
@@ -81,9 +92,11 @@ cdef void tail_keep(
     if head.spent > TAIL_BYTES:
         log.skipped += count
         return
-    room = log.size - (log.end & (log.size - 1))
+    room = log.lap - (log.end & (log.lap - 1))
     if room < size:  # an entry lies in one piece
         log.end += room
+    if log.end & (log.lap - 1) == 0:
+        _turn(log, now)
     entry = tail_at(log, log.end)
     entry.dst, entry.previous, entry.at = dst, head.latest, now
     entry.length, entry.segment, entry.count, entry.size = length, segment, count, size
@@ -94,7 +107,7 @@ cdef void tail_keep(
 
 
 cdef tail_entry* tail_at(tail_log* log, uint64_t position) noexcept nogil:
-    return <tail_entry*> (log.bytes + (position & (log.size - 1)))
+    return <tail_entry*> (log.bytes + (position & (log.lap - 1)))
 
 
 cdef unsigned int tail_collect(tail_log* log, uint64_t dst, uint64_t dst_hash, uint64_t now) noexcept nogil:
@@ -106,7 +119,7 @@ cdef unsigned int tail_collect(tail_log* log, uint64_t dst, uint64_t dst_hash, u
     cdef unsigned int found = 0
     if head.dst != dst:
         return 0
-    while position and log.end - position <= log.size and found < TAIL_RUNS:
+    while position and log.end - position <= log.lap and found < TAIL_RUNS:
         entry = tail_at(log, position)
         bytes += entry.length
         datagrams += entry.count

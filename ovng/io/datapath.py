@@ -292,6 +292,13 @@ class NodeDataPath:
         """
         return self._loops.send_keepalive(peer)
 
+    def send_again(self, since: float) -> bool:
+        """Send once more, by the active path, what was sent since then (monotonic seconds) by a path that may not have
+        carried it: of the last second the newest 256 KiB, unless there was more than that path could lose unnoticed
+        (64 KiB in 5 ms). The far end drops what it has. False when it found no room (counted).
+        """
+        return self._loops.send_again(int(1000 * max(0.0, since)))
+
     def write_tun(self, packet: bytes) -> bool:
         """Hand an IP packet to this machine, for example an ICMP error. False when the TUN does not take it."""
         header = bytes(10) if self._tun.offloads.vnet_hdr else b""
@@ -316,7 +323,8 @@ class NodeDataPath:
         `gso_segments` per send (1: none). Without the offload `timestamps` nothing is dropped for having waited.
 
         `held` packets had to wait for a path (TUN's frames, also super-packets), `held_sent` have left since;
-        `sent_later` datagrams left on another path than the one that could not send them.
+        `sent_later` datagrams left on another path than the one that could not send them, `sent_again` were sent twice,
+        because the first path may not have carried them.
         `stashed` TCP packets were kept because their peer was silent, `resent` left again when it was heard; `doubled`
         packets left with DUP.
         `last_rx_ms`, `last_tx_ms`: CLOCK_MONOTONIC milliseconds of the last authentic packet in and sealed packet out.

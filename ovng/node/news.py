@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from ovng.clock import Now
 from ovng.config.profile import NodeProfile
 from ovng.forwarding import clientevents as attachment
-from ovng.forwarding.client import AttachmentClient
 from ovng.io.datapath import NodeDataPath
 from ovng.io.events import EventStream
 from ovng.io.hooks import Hooks
@@ -122,10 +121,9 @@ class PathNews:
         tell: Tell,
         profile: NodeProfile,
         path: NodeDataPath,
-        client: AttachmentClient,
         sessions: SessionManager,
     ) -> None:
-        self._tell, self._path, self._client, self._sessions = tell, path, client, sessions
+        self._tell, self._path, self._sessions = tell, path, sessions
         self.handovers = Handovers(self._count, copies_tell=not profile.doubles)
         self._uplinks: dict[int, str] = {}
         self._states: dict[int, State] = {}
@@ -143,12 +141,8 @@ class PathNews:
         self._states.pop(slot, None)
         self._tell("path_closed", now, path=slot, uplink=self._uplinks.pop(slot, ""))
 
-    def moved(self, slot: int, cause: str, now: Now, *, lost: bool) -> None:
-        """Data goes by this path now, or by the same in another way. `lost`: as it went before, it went no more."""
-        since = None
-        if lost:
-            known = self._client.path(self._active) if cause == "silent" and self._active is not None else None
-            since = now.mono if known is None or known.observed is None else known.worked_until()
+    def moved(self, slot: int, cause: str, now: Now, since: float | None) -> None:
+        """Data goes by this path now, or by the same in another way. The way before worked until `since`; None: yet."""
         self.handovers.moved(slot, self._uplinks.get(slot, ""), cause, since, now)
         self._activated(slot, cause, now)
 

@@ -232,6 +232,7 @@ class NodeService:
             self.switch.send(self.client.active, datagram)
         for slot, datagram in self.client.outgoing():
             self.switch.send(slot, datagram)
+        self.moving.reported()
         self._stop_when_done(now)
 
     def _on_session_event(self, event: session.Event, now: Now) -> None:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from ovng.ids import NodeID
 from ovng.limits import TAIL_BYTES, TAIL_MILLISECONDS
 from tests.switch_fixture import CONTROL, A, B, FakeNode, World, header, world
 
@@ -124,3 +125,24 @@ def test_a_node_gets_its_share_at_most() -> None:
         again = away.receive(share)
         assert again == sent[-share:]
         away.assert_silent()
+
+
+def test_the_log_is_as_long_as_it_must_be() -> None:
+    """It begins with 1 MiB; what many nodes get within the time that is kept makes it longer."""
+    size, each = 10_000, 24
+    with world() as w:
+        a = w.node(A)
+        nodes = [w.node(NodeID(int(B) + number)) for number in range(20)]
+        for node in nodes:
+            w.table.set_wishes(node.id, True, 0)
+        for _ in range(5):  # a busy machine may need more than one try
+            began, sent = time.monotonic(), {}
+            for node in nodes:
+                sent[node.id] = [a.send(node.id, bytes(size - 28), number=number) for number in range(1, each + 1)]
+                assert node.receive(each) == sent[node.id]
+            if time.monotonic() - began < 0.8 * TAIL_MILLISECONDS / 1000:
+                break
+        early = nodes[-7]  # 1.4 MB ago
+        away = moved(w, early)
+        w.path.replay(early.id)
+        assert away.receive(each) == sent[early.id]
