@@ -159,6 +159,7 @@ cdef struct node_state:
     void* paths[MAX_PATHS]  # path*, published
     int active  # path index, −1: none
     int second  # the same
+    int standby  # the same
     void* interactive  # interactive_set*, published, NULL: nothing is
     int awake  # 0: Python sleeps, and is told of the first packet
     outbound_state outbound

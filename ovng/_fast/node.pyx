@@ -141,7 +141,7 @@ cdef class NodeLoops:
         if node.event_fd >= 0:
             raise RuntimeError("initialised already")
         node.id, node.tun_fd, node.vnet, node.segments_max = id, tun_fd, vnet, segments_max
-        node.active, node.second, node.awake = -1, -1, 1
+        node.active, node.second, node.standby, node.awake = -1, -1, -1, 1
         node.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         node.outbound_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         node.outbound_called = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -300,6 +300,10 @@ cdef class NodeLoops:
     def set_second(self, int index):
         """The path on which doubled packets leave, too; −1: none."""
         flag_store(&self._open().second, index)
+
+    def set_standby(self, int index):
+        """The path that is sent on as soon as the active one refuses; −1: none."""
+        flag_store(&self._open().standby, index)
 
     # -- What is doubled
 

@@ -17,6 +17,7 @@ cdef enum:
     MAX_PATHS = 4
     UNSENT_BYTES = 1 << 18  # kept of what a path could not send
     UNSENT_MS = 1000  # how long the next path may take
+    BROKEN_MS = 200  # before a path that has refused is tried again, while another is ready
 
 # Of one direction, since the path was set.
 cdef struct path_figures:
@@ -45,6 +46,7 @@ cdef struct egress:
     uint64_t counted_bytes
     uint64_t unreachable  # datagrams, up to the last flush
     uint64_t refused_serial  # the path whose refused datagrams are kept; 0: none are
+    uint64_t broken_serial  # the path that was the last to refuse, and when
     uint64_t refused_ms
     uint64_t sent_later  # datagrams that were kept
 
@@ -64,6 +66,8 @@ cdef inline bint egress_queue(egress* e, uint8_t* datagram, uint32_t length) noe
 cdef int egress_init(egress* e, int any_fd, unsigned int segments_max, bint keeps) noexcept nogil
 cdef void egress_free(egress* e) noexcept nogil
 cdef void egress_choose(egress* e, path* via) noexcept nogil
+# Whether this path has refused what it was given a moment ago.
+cdef bint egress_is_broken(const egress* e, const path* via, uint64_t now_ms) noexcept nogil
 # Sends what is queued, and counts it.
 cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil
 # Queues what the path before this one could not send, copied to `arena` (UNSENT_BYTES): bytes used there.

@@ -45,6 +45,10 @@ cdef void egress_choose(egress* e, path* via) noexcept nogil:
         e.sender.fd, e.sender.family, e.sender.segments_max = via.fd, via.family, via.segments_max
 
 
+cdef bint egress_is_broken(const egress* e, const path* via, uint64_t now_ms) noexcept nogil:
+    return via != NULL and via.serial == e.broken_serial and now_ms - e.refused_ms < BROKEN_MS
+
+
 cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil:
     cdef uint64_t* counters = e.sender.counters
     cdef uint64_t refused = counters[UDP_GSO_GIVEN_UP]
@@ -66,6 +70,7 @@ cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil:
     if counters[UDP_DROP_UNREACHABLE] != e.unreachable:
         e.unreachable = counters[UDP_DROP_UNREACHABLE]
         e.refused_serial, e.refused_ms = e.via.serial, now_ms
+        e.broken_serial = e.via.serial
     elif e.recent.kept != NULL:
         recent_keep(&e.recent, &e.sender, messages, now_ms)
 

@@ -191,6 +191,12 @@ class NodeDataPath:
         """Send doubled packets (`set_doubling`) on this path, too; −1: on none. The active path counts as none."""
         self._loops.set_second(index)
 
+    def set_standby(self, index: int) -> None:
+        """The path that takes what the active one refuses for want of a link or a route, at once, until another is made
+        active; −1: none does.
+        """
+        self._loops.set_standby(index)
+
     def send_control(self, datagram: bytes, path: int | None = None) -> bool:
         """Send one datagram to the Switch from this thread, on `path` or the active one. False: lost, and counted."""
         held = self._paths.get(self._active if path is None else path)

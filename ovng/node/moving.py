@@ -193,6 +193,7 @@ class Moving:
                     self._client.remove_path(slot)
                     self.news.closed(slot, now)
         self.news.look(self.roamer, now)
+        self._path.set_standby(self.roamer.standby)
         self._path.set_second(self.roamer.second if self._doubles else -1)
         self._watch_offloads(now)
 

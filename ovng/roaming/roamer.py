@@ -119,6 +119,12 @@ class Roamer:
         )
         return min(ready, key=self._order, default=-1)
 
+    @property
+    def standby(self) -> int:
+        """The path that data takes when the kernel refuses to send on the active one: the best other; −1: none."""
+        ready = (slot for slot, held in self.paths.items() if slot != self.active and held.path.state == State.READY)
+        return min(ready, key=self._order, default=-1)
+
     def handle_timer(self, now: float) -> None:
         """States that end by themselves."""
         ended = [held.path.handle_timer(now) for held in self._timed()]

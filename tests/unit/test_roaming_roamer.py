@@ -158,3 +158,15 @@ def test_whatever_happens_the_active_path_is_open(script: list[tuple[object, obj
         states = {slot: held.path.state for slot, held in roamer.paths.items()}
         if State.READY in states.values():
             assert states[active] == State.READY
+
+
+def test_the_best_other_that_is_ready_stands_by() -> None:
+    lan = uplink("lan", 130)
+    roamer = made(WIFI, LTE, lan, answered=(0, 2))
+    assert (roamer.active, roamer.standby) == (0, 2)
+    roamer.on(1, Event.ANSWERED, 1.0)
+    assert roamer.standby == 1
+    roamer.on(0, Event.SILENT, 2.0)
+    assert (roamer.active, roamer.standby) == (1, 2)
+    roamer.set_uplinks((LTE,), 3.0)
+    assert (roamer.active, roamer.standby) == (1, -1)
