@@ -26,7 +26,7 @@ _MAGIC = b"\xd4\xc3\xb2\xa1"
 
 
 class Capture:
-    """A running capture of one device of one host. `at_once`: for few packets, each is in the file when it has passed."""
+    """A running capture of one device of one host. `at_once`: for few packets, which are in the file at once."""
 
     def __init__(
         self, host: Host, device: str, *, snaplen: int = WHOLE, filter: str = "", at_once: bool = False

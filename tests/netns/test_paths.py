@@ -114,7 +114,7 @@ def test_what_a_link_without_a_route_took_leaves_again_by_the_next_path() -> Non
             packets = [b"%d" % index * (index + 1) for index in range(20)]
             for packet in packets:
                 sender.sendto(packet, (b.inner, 9))
-            until(lambda: a.path.path_stats(1).sent_datagrams == len(packets))
+            until(lambda: (figures := a.path.path_stats(1)) is not None and figures.sent_datagrams == len(packets))
             assert a.drops.get("send_unreachable", 0) == 0
             a.path.set_active(0)
             assert a.path.send_again(since)

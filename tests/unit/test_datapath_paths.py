@@ -211,7 +211,9 @@ def test_the_first_packet_wakes(ready: Rig, traffic: str) -> None:
 
 
 def test_what_was_sent_since_leaves_again_as_it_was(ready: Rig) -> None:
-    before, since, after = [], 0.0, []
+    before: list[bytes] = []
+    after: list[bytes] = []
+    since = 0.0
     for into in (before, after):
         for length in (10, 10, 200, 10):
             ready.send(Packet(bytes(length), protocol=UDP).build())
