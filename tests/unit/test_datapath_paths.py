@@ -219,9 +219,8 @@ def test_what_was_sent_since_leaves_again_as_it_was(ready: Rig) -> None:
             ready.send(Packet(bytes(length), protocol=UDP).build())
             into.append(ready.left())
         if into is before:
-            time.sleep(0.01)
-            since = time.monotonic()
-            time.sleep(0.01)
+            since = time.monotonic() + 0.005
+            until(lambda: time.monotonic() > since + 0.002)  # noqa: B023
     assert ready.path.send_again(since)
     assert [ready.left() for _ in after] == after
     until(lambda: ready.path.stats()["sent_again"] == len(after))
