@@ -201,8 +201,9 @@ class Moving:
         """Data goes by this path from now on. `lost`: the way it went before carries nothing any more."""
         since = None
         if lost:
-            known = self._client.path(self._client.active) if cause == PathEvent.SILENT.value else None
-            since = now.mono if known is None or known.observed is None else known.worked_until()
+            known = self._client.path(self._client.active)
+            dead = known is not None and known.silent and known.observed is not None  # for a while, before one answered
+            since = known.worked_until() if known is not None and dead else now.mono
             self._lost_since = since if self._lost_since is None else min(since, self._lost_since)
         self.news.moved(slot, cause, now, since)
 

@@ -94,7 +94,7 @@ class Roamer:
                 self.paths[slot] = Held(uplink, Path(now))
                 self._actions.append(Open(slot, uplink))
             elif (held := self.paths[known[name]]).uplink != uplink:
-                moved = (held.uplink.index, held.uplink.ways) != (uplink.index, uplink.ways)
+                moved = (held.uplink.index, held.uplink.hops) != (uplink.index, uplink.hops)
                 if moved:
                     held.path.on(Event.CHANGED, now)
                 held.uplink = uplink
@@ -173,7 +173,7 @@ class Roamer:
         elif best != self.active:
             state, better = present.path.state, self.paths[best].path.state
             if state == State.DEAD and better != State.DEAD:
-                self._activate(best, now, lost=True, cause=cause)
+                self._activate(best, now, lost=True, cause=present.path.cause)  # perhaps a while ago
             elif better == State.READY:
                 lost = state != State.READY
                 self._activate(best, now, lost=lost, cause=cause if lost else "better path")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from ovng.config.mobility import PRIORITY_MAX, UplinkSettings
@@ -31,6 +31,11 @@ class Uplink:
     def versions(self) -> frozenset[int]:
         """Of IP, by which it reaches the Switch."""
         return frozenset(address.version for address in self.ways)
+
+    @property
+    def hops(self) -> Mapping[IPAddress, Way]:
+        """The ways without their metrics: what a datagram sees of them."""
+        return {address: replace(way, metric=0) for address, way in self.ways.items()}
 
     @property
     def metric(self) -> int:
