@@ -49,11 +49,7 @@ class Moving:
     ) -> None:
         self._path, self._switch, self._client, self._sessions = path, switch, client, sessions
         self._replan, self._tell = replan, tell
-<<<<<<< HEAD
-        self.news = PathNews(tell, profile, path, sessions)
-=======
-        self.news = PathNews(tell, profile, path, client, sessions, self.mtu)
->>>>>>> main
+        self.news = PathNews(tell, profile, path, sessions, self.mtu)
         self._wanted = profile.uplinks
         self._doubles = profile.doubles
         watching = watch_network(profile.interface, profile.mark, lean=profile.under_netifd)

@@ -126,12 +126,8 @@ class PathNews:
         sessions: SessionManager,
         mtu: Callable[[int], int | None],
     ) -> None:
-<<<<<<< HEAD
-        self._tell, self._path, self._sessions = tell, path, sessions
-=======
         """`mtu(slot)`: that of the path, once it is known."""
-        self._tell, self._path, self._client, self._sessions = tell, path, client, sessions
->>>>>>> main
+        self._tell, self._path, self._sessions = tell, path, sessions
         self.handovers = Handovers(self._count, copies_tell=not profile.doubles)
         self._mtu = mtu
         self._mtus: dict[int, int] = {}
