@@ -114,16 +114,18 @@ cdef void _to_endpoint(
     """One datagram for the Switch itself. Its answers go where it came from, so no source is refused here."""
     cdef uint64_t source = frame_source(packet)
     cdef int verdict
-    cdef bint known
+    cdef bint known, probe
     if kind == FRAME_DATA:
         worker.counters[SWITCH_DROP_ENDPOINT_TYPE] += 1
-        return
-    if length > ENDPOINT_MAX:
-        worker.counters[SWITCH_DROP_ENDPOINT_SIZE] += 1
         return
     verdict = table_source(
         worker.table, table_lookup(worker.table, source), source, <const uint8_t*> &message.source, 0
     )
+    # Only who is where the table says may fill the ring with what is large.
+    probe = kind == FRAME_REPORT and packet[1] == REPORT_PROBE and verdict == TABLE_LIVE
+    if length > (PROBE_MAX if probe else ENDPOINT_MAX):
+        worker.counters[SWITCH_DROP_ENDPOINT_SIZE] += 1
+        return
     known = verdict == TABLE_LIVE or (verdict != TABLE_UNKNOWN and _take(&worker.elsewhere, worker.now))
     if _tell(worker, known, EVENT_ENDPOINT, message, packet, length, length) < 0:
         worker.counters[SWITCH_DROP_ENDPOINT_FULL] += 1

@@ -43,9 +43,9 @@ def _memfd() -> int:
         return os.memfd_create("ovng", os.MFD_CLOEXEC)
 
 
-def read_profile(path: Path | str) -> Profile:
-    """Load a profile by today's date. Raises ConfigError."""
-    return load_profile(path, load=memfd_path, wall=now().wall)
+def read_profile(path: Path | str, settings: Path | None = None) -> Profile:
+    """Load a profile by today's date, with the settings that count before its own. Raises ConfigError."""
+    return load_profile(path, load=memfd_path, wall=now().wall, settings=settings)
 
 
 def trust_of(profile: Profile) -> Trust:

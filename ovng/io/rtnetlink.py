@@ -2,8 +2,8 @@
 
 pyroute2 knows the messages; its sockets are not used. Up to 0.8 they block, since 0.9 they are asyncio inside and
 cannot be called from a running loop; its message classes are the same in all versions. They are imported when the first
-socket is made, and by themselves: the package's own `__init__` imports all the rest as well, which costs 12 MB and a
-third of a second.
+socket is made that wants them, and alone: the package's own `__init__` imports all the rest as well, which costs
+12 MB and a third of a second. A `lean` socket goes without (`io/nlmessages`), and knows no rules.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ ROUTE = struct.Struct("=BBBBBBBB")  # family, destination length, source length,
 class RouteSocket:
     """Takes either notifications, without blocking, or requests, each of which waits for the kernel's answer."""
 
-    def __init__(self, groups: int = 0) -> None:
+    def __init__(self, groups: int = 0, *, lean: bool = False) -> None:
         """`groups` are the notifications wanted, or-ed; none makes it a socket for requests. Raises OSError."""
-        self._classes = _message_classes()
+        self._classes = _lean_classes() if lean else _message_classes()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self._sequence = 0
         self.torn = 0
@@ -208,6 +208,16 @@ def _message_classes() -> dict[int, Any]:
         **dict.fromkeys((RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR), ifaddrmsg),
         **dict.fromkeys((RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE), rtmsg),
         **dict.fromkeys((RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE), fibmsg),
+    }
+
+
+def _lean_classes() -> dict[int, Any]:
+    from ovng.io.nlmessages import Address, Link, Route
+
+    return {
+        **dict.fromkeys((RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK), Link),
+        **dict.fromkeys((RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR), Address),
+        **dict.fromkeys((RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE), Route),
     }
 
 

@@ -15,9 +15,10 @@ from ovng import __version__, limits
 from ovng.clock import Now
 from ovng.clock import now as read_clock
 from ovng.config.profile import NodeProfile
-from ovng.errors import ConfigError, Malformed, OvngError, Superseded
+from ovng.errors import ConfigError, Malformed, NotWanted, OvngError, SystemProblem
 from ovng.forwarding import clientevents as attachment
-from ovng.forwarding.client import AttachmentClient, ClientConfig
+from ovng.forwarding.client import AttachmentClient
+from ovng.forwarding.clientconfig import ClientConfig
 from ovng.ids import Locator, NodeID
 from ovng.io import datapath, notify
 from ovng.io.control import ControlServer, Message, Stream
@@ -29,9 +30,11 @@ from ovng.io.libcrypto import load_libcrypto, make_aead, preferred_ciphers
 from ovng.io.logs import escape
 from ovng.node.keying import follow_session
 from ovng.node.moving import Moving
+from ovng.node.netifdtunnel import NetifdTunnel
 from ovng.node.news import News
 from ovng.node.overlay import Overlay
 from ovng.node.routing import Routing
+from ovng.node.sizes import Sizes
 from ovng.node.status import node_status
 from ovng.node.switchlink import SwitchLink
 from ovng.node.tunnel import Tunnel
@@ -61,6 +64,7 @@ FIXED = (
     "log_level",
     "mode",
     "redundant_for",
+    "configured_by",
 )
 """Keys of the profile that a reload does not change."""
 
@@ -73,7 +77,7 @@ class NodeService:
         self.libcrypto = load_libcrypto(profile.libcrypto)
         self.trust = trust_of(profile)
         self.me: NodeID = self.trust.identity.id
-        self.tunnel = Tunnel(profile)
+        self.tunnel = NetifdTunnel(profile, self._on_netifd_failed) if profile.under_netifd else Tunnel(profile)
         try:
             self._build(now)
         except BaseException:
@@ -90,12 +94,14 @@ class NodeService:
         self._doubling = profile.doubles
         config = SessionConfig(float(profile.rekey_seconds), preferred_ciphers(), self._doubling)
         self.sessions = SessionManager(self.me, "node", self.trust, secrets.token_bytes, config, self._traffic)
-        attachment_config = ClientConfig(profile.keepalive, copies=bool(self._doubling))
+        largest = min(profile.mtu + limits.HEADER_SIZE + limits.TAG_SIZE, limits.MAX_PROBE_DATAGRAM)
+        attachment_config = ClientConfig(profile.keepalive, copies=bool(self._doubling), datagram_max=largest)
         self.client = AttachmentClient(self.me, secrets.token_bytes, make_aead, attachment_config)
         self.client.crl_held(self.trust.crl_number)
         self.routing = Routing(profile, self.trust.identity, self.tunnel, lambda: self.switch.ips)
         policy, deliver = self.routing.policy, self.path.write_tun
         self.overlay = Overlay(self.me, self.path, self.sessions, self.client, policy, deliver, profile.addresses)
+        self.sizes = Sizes(self.path, self.sessions.set_reach, deliver, profile.addresses)
         self._stream, self.hooks = EventStream(), Hooks(profile.name, profile.hooks)
         self._news = News(self._stream, self.hooks)
         tell = self._news.tell
@@ -163,6 +169,8 @@ class NodeService:
                 self.overlay.on_no_route(packet, now)
             case ("no_key", peer, packet):
                 self.overlay.on_no_key(peer, packet, now)
+            case ("too_large", peer, packet):
+                self.sizes.on_too_large(peer, packet, now)
             case ("unknown_data", peer):
                 self.sessions.on_unknown_data(peer, now)
             case ("first_receive", peer, key_id):
@@ -203,6 +211,7 @@ class NodeService:
         self.moving.handle_timer(now)
         self.sessions.handle_timer(now)
         self.client.sent_traffic(self.path.last_tx / 1000)
+        self.client.passed_bulk(self.path.bulk(), now.mono)
         self.client.handle_timer(now)
         if self.client.idle(now):
             self.path.wake_on_traffic()
@@ -228,6 +237,8 @@ class NodeService:
             self._driver.each(happened, self._on_session_event, now)
             self._driver.each(told, self._on_client_event, now)
             busy = bool(happened or told)
+        self.sizes.reach_is(self.client.reach, now)
+        self.moving.news.sizes(now)
         for datagram, _ in self.sessions.datagrams():
             self.switch.send(self.client.active, datagram)
         for slot, datagram in self.client.outgoing():
@@ -238,6 +249,8 @@ class NodeService:
         follow_session(event, self.overlay, self.path, self._doubling, now)
         self._news.of_session(event, now)
         match event:
+            case session.ReachTold():
+                self.sizes.on_told(event.peer, event.size, now)
             case session.SessionUp():
                 log.info(
                     "session %016x with %s, generation %d, %s, in %.0f ms",
@@ -250,6 +263,7 @@ class NodeService:
             case session.SessionDown():
                 text = f": {escape(event.text)}" if event.text else ""
                 log.info("session with %s ended (%s)%s", event.peer, event.reason, text)
+                self.sizes.on_session_down(event.peer)
             case session.ConnectFailed():
                 log.info("no session with %s: %s %s", event.peer, event.reason, escape(event.detail))
             case session.Attached():
@@ -273,6 +287,7 @@ class NodeService:
                 self.sessions.attach(now, event.request)
             case attachment.AttachedNow():
                 log.info("attached to Switch %s, seen there as %s", event.switch_id, event.observed)
+                self.tunnel.reached()
                 notify.status(f"attached to {event.switch_id}")
                 self.sessions.retry_now(now)  # what was sent before was dropped at the Switch
             case attachment.LocatorChanged():
@@ -304,9 +319,9 @@ class NodeService:
                 if event.seconds >= 1:
                     log.info("the Switch answers again after %.0f s", event.seconds)
             case attachment.SupersededEvent():
-                raise Superseded("another process runs with this profile and has taken over: this one ends")
+                raise NotWanted("another process runs with this profile and has taken over: this one ends")
             case attachment.Revoked():
-                raise OvngError("this node's certificate was revoked: ask the CA's keeper for a new profile")
+                raise NotWanted("this node's certificate was revoked: ask the CA's keeper for a new profile")
             case attachment.Left():
                 self._left = True
             case attachment.CrlNumber():
@@ -318,6 +333,15 @@ class NodeService:
         self.client.tls_failed(event.reason, event.final, now)
         self.switch.silent(self.client.active)
         self.switch.look_up()
+
+    def _on_netifd_failed(self, words: str) -> None:
+        """An interface without addresses is of no use: end, and let netifd start us anew."""
+
+        def end(now: Now) -> None:
+            if self._end_by is None:
+                raise SystemProblem(words)
+
+        self._driver.call_soon(end)
 
     def _on_switch_found(self, now: Now) -> None:
         self.moving.switch_found(now)
@@ -357,7 +381,7 @@ class NodeService:
         """Read the profile again. Raises ConfigError, and changes nothing then."""
         notify.reloading(now)
         try:
-            profile = read_profile(self.profile.path)
+            profile = read_profile(self.profile.path, self.profile.settings)
             if not isinstance(profile, NodeProfile):
                 raise ConfigError("is the profile of a Switch", file=str(profile.path), key="kind")
             trust = trust_of(profile)
