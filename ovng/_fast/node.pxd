@@ -44,6 +44,7 @@ cdef enum:
 
     CONTROL_MAX = 8952  # bytes of a datagram that Python is shown
     FRAME_BUFFER = VNET_HEADER + 65536 + 64  # one TUN read: virtio header, packet
+    FRAME_PLACE = 64  # of a TUN read in its pages: behind 10 + 20 … 80 bytes of headers, payload is no byte 1 … 63 (`pages`)
     ARENA = 1 << 20  # sealed datagrams of one flush
     HELD_BYTES = 1 << 18  # packets that wait for a path
 
@@ -126,7 +127,7 @@ cdef struct outbound_state:
     egress second  # copies of packets with DUP
     sparse_table flows
     stash stash  # packets to silent peers
-    uint8_t* frame  # TUN reads go here, headroom included
+    uint8_t* frame  # TUN reads go here, behind FRAME_PLACE
     uint8_t* arena
     size_t arena_used
     ring* ring

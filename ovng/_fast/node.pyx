@@ -6,7 +6,7 @@ loop. The door to this is `io/datapath.py`.
 
 from cpython.bytes cimport PyBytes_AsString
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from ovng._fast.address cimport address_load, high_mask, low_mask, prefix
@@ -18,6 +18,7 @@ from ovng._fast.intake cimport intake_free, intake_init
 from ovng._fast.interactive cimport interactive_set
 from ovng._fast.lookup cimport lookup_init
 from ovng._fast.outbound cimport outbound_run
+from ovng._fast.pages cimport pages_allocate
 from ovng._fast.paths cimport MAX_PATHS, egress_free, egress_init, path
 from ovng._fast.peers cimport (
     DOUBLE_ALL,
@@ -155,8 +156,8 @@ cdef class NodeLoops:
         node.inbound.ring = ring_create(ring_bytes, node.event_fd)
         node.outbound.injected = ring_create(ring_bytes, node.outbound_wake)
         node.outbound.held = ring_create(HELD_BYTES, -1)
-        node.outbound.frame = <uint8_t*> malloc(FRAME_BUFFER)
-        node.outbound.arena = <uint8_t*> malloc(ARENA)
+        node.outbound.frame = pages_allocate(FRAME_PLACE + FRAME_BUFFER)
+        node.outbound.arena = pages_allocate(ARENA)
         memcpy(&node.outbound.flows.key, _bytes_of(os.urandom(8), 8), 8)
         node.outbound.events.rate = EVENTS_PER_SECOND
         node.outbound.events.tokens, node.outbound.events.at_ms = EVENTS_PER_SECOND, now

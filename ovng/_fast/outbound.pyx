@@ -21,6 +21,7 @@ from ovng._fast.node cimport (
     EVENT_SOFT_LIMIT,
     EVENT_TOO_LARGE,
     FRAME_BUFFER,
+    FRAME_PLACE,
     HELD_INBOUND,
     HELD_OUTBOUND,
     INJECT_AGAIN,
@@ -264,9 +265,10 @@ cdef bint _read_tun(node_state* node, outbound_state* out) noexcept nogil:
     cdef int i
     cdef ssize_t size
     cdef size_t head = VNET_HEADER if node.vnet else 0
+    cdef uint8_t* frame = out.frame + FRAME_PLACE
     memset(&vnet, 0, sizeof(vnet))
     for i in range(BATCH_READS):
-        size = read(node.tun_fd, out.frame, FRAME_BUFFER)
+        size = read(node.tun_fd, frame, FRAME_BUFFER)
         if size <= 0:
             if size < 0 and errno == EINTR:
                 continue
@@ -279,8 +281,8 @@ cdef bint _read_tun(node_state* node, outbound_state* out) noexcept nogil:
             out.drops[OUT_SEGMENT - SEGMENT_TRUNCATED - 1] += 1
             continue
         if head:
-            memcpy(&vnet, out.frame, VNET_HEADER)
-        _forward(node, out, &vnet, out.frame + head, <size_t> size - head)
+            memcpy(&vnet, frame, VNET_HEADER)
+        _forward(node, out, &vnet, frame + head, <size_t> size - head)
         if size >= SUPER:
             supers += 1
             if supers == BATCH_SUPERS:

@@ -23,8 +23,8 @@ from libc.string cimport memcmp, memcpy, memset
 from cpython.bytes cimport PyBytes_AsString
 
 from ovng._fast.frame cimport (
-    FRAME_CONTROL, FRAME_DATA, FRAME_DUP, FRAME_HEADER, FRAME_PRIVATE, FRAME_REPORT, FRAME_SHORT, frame_check, frame_destination, frame_flags,
-    frame_source, store_be32, store_be64,
+    FRAME_CONTROL, FRAME_DATA, FRAME_DUP, FRAME_HEADER, FRAME_PRIVATE, FRAME_REPORT, FRAME_SHORT, FRAME_SPARSE, frame_check,
+    frame_destination, frame_flags, frame_source, store_be32, store_be64,
 )
 from ovng._fast.intake cimport (
     INTAKE_CLASSES, intake_backlog, intake_count, intake_free, intake_init, intake_receive, intake_release, intake_take,
@@ -179,7 +179,7 @@ cdef void _forward(
     if table_wants_tail(node) and run.kind == FRAME_DATA:
         tail_keep(
             &worker.tail, run.flow.dst, run.flow.dst_hash, data, length, run.segment if count > 1 else length, count,
-            worker.now,
+            frame_flags(data) & FRAME_SPARSE != 0, worker.now,
         )
     if table_copies(node) and run.kind == FRAME_DATA and frame_flags(data) & FRAME_DUP:
         _copy(worker, run, data, length, count, node)
