@@ -1,6 +1,6 @@
 """The one file a node or a Switch starts from (`NAME.ovng`, YAML): what may stand in it, and what it then is.
 
-`load_profile` is the only way in. Each fault is a ConfigError that names file, line and key; a profile that comes out
+`parse_profile` is the only way in. Each fault is a ConfigError that names file, line and key; a profile that comes out
 is complete and belongs together: key and certificate match, the CA signed them, the addresses are in the certificate.
 """
 
@@ -36,7 +36,7 @@ from ovng.config.values import (
     parse_unicast_prefix,
     pem_to_der,
 )
-from ovng.config.yamlfile import Section, Value, parse_yaml, read_private_file
+from ovng.config.yamlfile import Section, Value, parse_yaml
 from ovng.errors import ConfigError, Malformed
 from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.pki.der import parse_certificate, parse_crl
@@ -148,20 +148,15 @@ class SwitchProfile:
 Profile = NodeProfile | SwitchProfile
 
 
-def load_profile(path: Path | str, *, load: Load, wall: float) -> Profile:
-    """Read, check and prove a profile. `load` as in `Trust`; `wall` is the clock. Raises ConfigError."""
-    path = Path(path)
-    return parse_profile(read_private_file(path), path, load=load, wall=wall)
-
-
-def parse_profile(data: bytes, path: Path, *, load: Load, wall: float) -> Profile:
-    """As `load_profile`, from bytes that were at `path`. Raises ConfigError."""
+def parse_profile(data: bytes, path: Path, *, load: Load, wall: float, state_base: Path | None = None) -> Profile:
+    """Check and prove a profile that was at `path`. `load` as in `Trust`; `wall` is the clock; a relative `state_dir`
+    is below `state_base` (None: beside the profile). Raises ConfigError."""
     section = parse_yaml(data, str(path))
     version = section.need("ovng")
     if version.integer(0, 1 << 32) != PROFILE_VERSION:
         version.fail(f"this profile is of version {version.text()}, this ovng reads version {PROFILE_VERSION}")
     kind = section.need("kind").choice(("node", "switch"))
-    profile = _node(section, path) if kind == "node" else _switch(section, path)
+    profile = _node(section, path) if kind == "node" else _switch(section, path, state_base or path.parent)
     identity = _prove(section, profile, load, wall)
     if isinstance(profile, NodeProfile):
         _check_claims(section, "addresses", list(map(ipaddress.ip_network, profile.addresses)), identity)
@@ -208,7 +203,7 @@ def _node(section: Section, path: Path) -> NodeProfile:
     )
 
 
-def _switch(section: Section, path: Path) -> SwitchProfile:
+def _switch(section: Section, path: Path, state_base: Path) -> SwitchProfile:
     section.only(_keys(SwitchProfile))
     return SwitchProfile(
         path=path,
@@ -218,7 +213,7 @@ def _switch(section: Section, path: Path) -> SwitchProfile:
         listen=list_of(section, "listen", parse_endpoint, most=16, default=(Endpoint("::", 5140),)),
         workers=integer(section, "workers", 1, 256, 1),
         max_nodes=integer(section, "max_nodes", 1, MAX_NODES, 1 << 20),
-        state_dir=path.parent / optional(section, "state_dir", Value.text, "state"),
+        state_dir=state_base / optional(section, "state_dir", Value.text, "state"),
         crl_file=path.parent / optional(section, "crl_file", Value.text, "crl.der"),
         libcrypto=optional(section, "libcrypto", _absolute, None),
         offloads=optional(section, "offloads", _offloads, OffloadSettings()),

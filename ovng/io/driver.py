@@ -24,6 +24,7 @@ from typing import TypeVar
 from ovng import clock
 from ovng.clock import Now
 from ovng.errors import OvngError
+from ovng.io import notify
 from ovng.io.logs import escape
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class Driver:
         self._ended: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._slept = 0.0  # boot - mono when last looked
+        self._alive_every = notify.watchdog_interval()
+        self._alive_at = 0.0  # monotonic: when systemd was told last that we live
         self._stopping = False
         self.errors: Counter[str] = Counter()
         """Callbacks that failed, by kind and place."""
@@ -163,6 +166,9 @@ class Driver:
         self._guard(callback, now)
         self._guard(self._flush, now)
         self._guard(self._arm, now)
+        if self._alive_every is not None and now.mono - self._alive_at >= self._alive_every:
+            self._alive_at = now.mono
+            notify.watchdog()
 
     def _arm(self, now: Now) -> None:
         """An alarm that comes before the deadline stays: put off at each event, it would never come in a flood."""

@@ -1,6 +1,7 @@
 """What a service keeps on disk: private files, the lock of its profile, and a journal of what it changed.
 
-The runtime directory (/run/ovng, or OVNG_RUNTIME_DIR) holds per profile NAME:
+The runtime directory (/run/ovng, or OVNG_RUNTIME_DIR; for a user of systemd's making, what RuntimeDirectory= gives it)
+holds per profile NAME:
 
     NAME.lock      flock held while the service runs; its text is the pid
     NAME.journal   what to undo if the service cannot do it itself (kill -9); see `Journal`
@@ -94,7 +95,7 @@ def read_private(path: Path, limit: int = READ_MAX) -> bytes | None:
 
 def runtime_dir(*, create: bool = True) -> Path:
     """The directory of sockets, locks and journals, mode 0700. Raises SystemProblem when others could write to it."""
-    path = Path(os.environ.get("OVNG_RUNTIME_DIR") or DEFAULT_RUNTIME_DIR)
+    path = Path(os.environ.get("OVNG_RUNTIME_DIR") or _given_directory() or DEFAULT_RUNTIME_DIR)
     try:
         if create:
             with contextlib.suppress(FileExistsError):
@@ -109,6 +110,11 @@ def runtime_dir(*, create: bool = True) -> Path:
     if facts.st_uid not in (0, os.geteuid()) or facts.st_mode & 0o022:
         raise SystemProblem(f"{path}: others may write to it: make it yours and run chmod 700 {path}")
     return path
+
+
+def _given_directory() -> str | None:
+    """systemd's, for a user who may not write to the default one."""
+    return os.environ.get("RUNTIME_DIRECTORY") if os.geteuid() else None
 
 
 def lock_path(name: str) -> Path:

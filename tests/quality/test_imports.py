@@ -41,7 +41,10 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "asyncio": (("io", "node", "cli"), "the event loop is io's; logic takes what happened and tells its deadline"),
     "threading": (("io", "demo"), "logic has no threads; ARCHITECTURE.md lists who owns what"),
     "multiprocessing": ((), "one process per profile"),
-    "subprocess": (("demo", "cli.demo", "io.hooks"), "a running service executes no program but the user's own hooks"),
+    "subprocess": (
+        ("demo", "cli.demo", "io.hooks", "io.programs"),
+        "a running service executes no program but the user's own hooks and the tool that sets a link's DNS",
+    ),
     "ctypes": (("io", "demo"), "foreign calls are system calls"),
     "fcntl": (("io", "pki.folder"), "locks and ioctls are system calls"),
     "signal": (("io", "node", "switch", "cli", "demo"), "signals belong to services and their drivers"),

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovng.config.mobility import RedundantFor, UplinkSettings
-from ovng.config.profile import NodeProfile, SwitchProfile, load_profile, parse_profile
+from ovng.config.profile import NodeProfile, SwitchProfile, parse_profile
 from ovng.config.render import render_node, render_switch, replace_credentials
 from ovng.config.values import Endpoint, der_to_pem, parse_endpoint, parse_prefix
-from ovng.config.yamlfile import FILE_MAX
+from ovng.config.yamlfile import FILE_MAX, read_private_file
 from ovng.errors import ConfigError
 from ovng.ids import NodeID
 from ovng.io.credentials import memfd_path, trust_of
@@ -343,7 +343,7 @@ class TestFile:
         return path
 
     def load(self, path: Path) -> NodeProfile | SwitchProfile:
-        return load_profile(path, load=memfd_path, wall=WALL)
+        return parse_profile(read_private_file(path), path, load=memfd_path, wall=WALL)
 
     def fails(self, path: Path) -> str:
         with pytest.raises(ConfigError) as caught:
