@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovng.cli.common import Parser, argument, show_json, show_table, warn, whole_number
 from ovng.clock import now
+from ovng.config.names import SERVERS_MAX, DnsSettings, parse_domain
 from ovng.config.values import parse_address, parse_endpoint, parse_name, parse_network, parse_unicast_prefix
-from ovng.errors import SystemProblem
+from ovng.errors import ConfigError, SystemProblem
+from ovng.ids import IPAddress
 from ovng.limits import CERTIFICATE_DAYS, CERTIFICATE_WARN_DAYS
 from ovng.pki.folder import CA_KEY, CRL, Folder, Member
 from ovng.pki.trust import day
@@ -74,6 +77,16 @@ def add_parser(subparsers: argparse._SubParsersAction[Parser]) -> None:
     issue.add_argument("--exit", action="store_true", help="others may use this node as their way to the Internet")
     issue.add_argument(
         "--use-exit", action="append", metavar="NAME", help="take the default route from this member; may be repeated"
+    )
+    issue.add_argument(
+        "--dns", type=argument(parse_address), action="append", metavar="ADDRESS", help="a DNS server; may be repeated"
+    )
+    issue.add_argument(
+        "--domain",
+        type=argument(parse_domain),
+        action="append",
+        metavar="NAME",
+        help="names below it are asked of the DNS servers alone; may be repeated (default: all names)",
     )
     _add_key_type(issue)
     _add_days(issue)
@@ -159,6 +172,7 @@ def _issue(args: argparse.Namespace) -> None:
         managed=args.managed,
         exit=args.exit,
         use_exits=tuple(args.use_exit or ()),
+        dns=_dns(args.dns or (), args.domain or ()),
         key_type=args.key_type,
         days=args.days,
     )
@@ -166,6 +180,14 @@ def _issue(args: argparse.Namespace) -> None:
     member = ca.issue(order, output, now().wall)
     print(f"{member.name} {member.id}: {_join(member.prefixes)}, until {day(member.not_after)}")
     print(f"wrote {output}: carry it to the device by a safe way, and there: ovng up {output.name}")
+
+
+def _dns(servers: Sequence[IPAddress], domains: Sequence[str]) -> DnsSettings:
+    if len(servers) > SERVERS_MAX:
+        raise ConfigError(f"--dns: at most {SERVERS_MAX} servers are possible")
+    if domains and not servers:
+        raise ConfigError("--domain needs a server to ask: --dns ADDRESS")
+    return DnsSettings(tuple(dict.fromkeys(servers)), tuple(dict.fromkeys(domains)))
 
 
 def _renew(args: argparse.Namespace) -> None:

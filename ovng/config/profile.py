@@ -21,6 +21,7 @@ from ovng.config.mobility import (
     read_redundant_for,
     read_uplinks,
 )
+from ovng.config.names import DnsSettings, read_dns
 from ovng.config.reading import boolean, integer, list_of, optional
 from ovng.config.values import (
     Endpoint,
@@ -112,6 +113,7 @@ class NodeProfile:
     mode: str
     """`failover` or `redundant`: every packet on two paths."""
     redundant_for: RedundantFor
+    dns: DnsSettings
     hooks: Path | None
     """The user's own programs, run when paths change; need not exist. None: there are none."""
     libcrypto: str | None
@@ -195,6 +197,7 @@ def _node(section: Section, path: Path) -> NodeProfile:
         mark=optional(section, "mark", lambda value: value.map(parse_mark), 0),
         mode=optional(section, "mode", lambda value: value.choice(MODES), MODES[0]),
         redundant_for=optional(section, "redundant_for", read_redundant_for, RedundantFor()),
+        dns=optional(section, "dns", read_dns, DnsSettings()),
         hooks=read_hooks(section),
         libcrypto=optional(section, "libcrypto", _absolute, None),
         offloads=optional(section, "offloads", _offloads, OffloadSettings()),

@@ -206,6 +206,8 @@ class Journal:
     """The TUN interface it made."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     """What it changed under /proc/sys, with the values from before."""
+    dns: str = ""
+    """The resolver (of io/dns) that it told of the interface's servers."""
 
 
 def write_journal(name: str, journal: Journal) -> None:
@@ -217,12 +219,12 @@ def read_journal(name: str) -> Journal | None:
     """What the last service of this name left to be undone. A journal that cannot be read counts as none."""
     try:
         entry = json.loads(read_private(_journal_path(name), 65_536) or b"null")
-        interface, sysctls = entry["interface"], entry["sysctls"]
+        interface, sysctls, dns = entry["interface"], entry["sysctls"], entry.get("dns", "")
     except (SystemProblem, ValueError, TypeError, KeyError):
         return None
-    if not isinstance(interface, str) or not isinstance(sysctls, dict):
+    if not isinstance(interface, str) or not isinstance(sysctls, dict) or not isinstance(dns, str):
         return None
-    return Journal(interface, {str(key): str(value) for key, value in sysctls.items()})
+    return Journal(interface, {str(key): str(value) for key, value in sysctls.items()}, dns)
 
 
 def remove_journal(name: str) -> None:
