@@ -5,7 +5,8 @@ The driver owns the loop: it waits for file descriptors, signals and ONE timer, 
 it to the callback, lets `flush` carry out what the machines decided, and arms the timer again.
 
 Sleep of the machine shows as CLOCK_BOOTTIME running ahead of CLOCK_MONOTONIC. Timers stand still meanwhile, so the
-driver looks at least every `TICK` seconds, and tells it before anything else happens at that wake-up.
+driver has itself woken at the resume (`io/resume`), and tells it before anything else happens at that wake-up. It never
+wakes without a reason.
 
 A callback that fails is logged once per kind and place, in one line; the service goes on (`each`: with the next item).
 An OvngError ends `run` and comes out of it: that is how a callback says that there is nothing left to do.
@@ -26,15 +27,16 @@ from ovng.clock import Now
 from ovng.errors import OvngError
 from ovng.io import notify
 from ovng.io.logs import escape
+from ovng.io.resume import ClockJumps
 
 log = logging.getLogger(__name__)
 
 Callback = Callable[[Now], object]
 Item = TypeVar("Item")
 
-TICK = 2.0  # seconds
 SUSPEND_MIN = 0.5  # seconds; the two clocks are not read in the same instant
 MIN_DELAY = 0.001  # seconds; a deadline that stays in the past must not spin
+AFTER_FAULT = 2.0  # seconds until a deadline is asked for again that could not be told
 
 
 class Driver:
@@ -64,6 +66,7 @@ class Driver:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._jumps: ClockJumps | None = None
         self._slept = 0.0  # boot - mono when last looked
         self._alive_every = notify.watchdog_interval()
         self._alive_at = 0.0  # monotonic: when systemd was told last that we live
@@ -121,11 +124,13 @@ class Driver:
 
     async def run(self) -> None:
         """Serve until `stop`, a signal, or an OvngError from a callback, which is raised."""
+        self._jumps = jumps = ClockJumps()
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
         first = self._read_clock()
         self._slept = first.boot - first.mono
         try:
+            self._loop.add_reader(jumps.fileno(), self._run, lambda now: jumps.take())
             for fd, callback in self._readers.items():
                 self._loop.add_reader(fd, self._run, callback)
             for number, callback in self._signals.items():
@@ -146,6 +151,10 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._jumps is not None:
+            loop.remove_reader(self._jumps.fileno())
+            self._jumps.close()
+            self._jumps = None
         for fd in self._readers:
             loop.remove_reader(fd)
         for number in self._signals:
@@ -174,17 +183,19 @@ class Driver:
         """An alarm that comes before the deadline stays: put off at each event, it would never come in a flood."""
         if self._loop is None or self._ended is None or self._ended.done():
             return
-        wanted = None
+        wanted: float | None = now.mono + AFTER_FAULT
         try:
             wanted = self._deadline(now)
         finally:  # without a timer the service would sleep for ever
-            delay = TICK if wanted is None else min(max(wanted - now.mono, MIN_DELAY), TICK)
-            at = self._loop.time() + delay
-            if self._timer is not None and at < self._timer.when():
-                self._timer.cancel()
-                self._timer = None
-            if self._timer is None:
-                self._timer = self._loop.call_at(at, self._on_alarm)
+            if wanted is not None:
+                self._alarm_at(self._loop, self._loop.time() + max(wanted - now.mono, MIN_DELAY))
+
+    def _alarm_at(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        if self._timer is not None and at < self._timer.when():
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = loop.call_at(at, self._on_alarm)
 
     def _on_alarm(self) -> None:
         self._timer = None

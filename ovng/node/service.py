@@ -397,7 +397,7 @@ class NodeService:
                 return self._stream.follow({"profile": self.profile.name, "version": __version__}, now)
             case "reload":
                 self.reload(now)
-                self._flush(now)
+                self._driver.call_soon(lambda now: None)
                 return {"reloaded": True}
             case "down":
                 self._driver.call_soon(self._end)

@@ -14,7 +14,9 @@ import pytest
 from ovng import clock
 from ovng.clock import Now
 from ovng.errors import OvngError, SystemProblem
-from ovng.io.driver import SUSPEND_MIN, TICK, Driver
+from ovng.io import driver as driver_module
+from ovng.io.driver import SUSPEND_MIN, Driver
+from ovng.io.resume import ClockJumps
 
 
 class Machine:
@@ -209,23 +211,44 @@ def test_sleep_is_told_before_anything_else(pipe: tuple[int, int]) -> None:
     assert seen == ["a", "slept 3600", "b", "c"]
 
 
-def test_sleep_is_noticed_when_nothing_else_happens() -> None:
-    wakes = 0
+def test_sleep_is_noticed_when_nothing_else_happens(monkeypatch: pytest.MonkeyPatch, pipe: tuple[int, int]) -> None:
+    """The machine resumes; the driver has nothing to do, and no timer."""
+    boot = 0.0
 
-    def read_clock() -> Now:
-        nonlocal wakes
-        wakes += 1
-        return Now(clock.now().mono, clock.now().mono + (60 if wakes > 1 else 0), 0.0)
+    class Resumed(ClockJumps):
+        def fileno(self) -> int:
+            return pipe[0]
 
+        def take(self) -> None:
+            os.read(pipe[0], 1)
+
+    def resume() -> None:
+        nonlocal boot
+        boot += 3600
+        os.write(pipe[1], b"x")
+
+    monkeypatch.setattr(driver_module, "ClockJumps", Resumed)
     driver = Driver(
         deadline=lambda now: None,
         on_timer=lambda now: None,
         on_suspend=lambda seconds, now: driver.stop(),
-        read_clock=read_clock,
+        read_clock=lambda: Now(clock.now().mono, clock.now().mono + boot, 0.0),
     )
-    start = clock.now().mono
-    asyncio.run(asyncio.wait_for(driver.run(), 10))
-    assert clock.now().mono - start < TICK + 1
+    timer = threading.Timer(0.1, resume)
+    timer.start()
+    asyncio.run(asyncio.wait_for(driver.run(), 5))
+    timer.join()
+
+
+def test_without_anything_to_do_it_never_wakes(machine: Machine) -> None:
+    machine.driver.call_soon(lambda now: machine.driver.call_soon(ask))
+
+    def ask(now: Now) -> None:
+        machine.seen.append("armed" if machine.driver._timer else "not armed")
+        machine.driver.stop()
+
+    machine.run()
+    assert [word for word in machine.seen if word != "flush"] == ["not armed"]
 
 
 def test_clocks_that_drift_apart_are_no_sleep(pipe: tuple[int, int]) -> None:
