@@ -16,7 +16,7 @@ PYTEST := -m pytest -q
 # What the debug and sanitizer builds are for: tests that reach compiled code.
 FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch|tests\.(switch_fixture|datapath_rig|netns\.pair)' tests/unit tests/fuzz tests/netns --include='test_*.py')
 
-.PHONY: all build demo test test-long test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak fuzz wheels deb clean help
+.PHONY: all build demo test test-long test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak fuzz wheels deb test-deb clean help
 .DEFAULT_GOAL := build
 
 all build: $(VENV)/.built ## Build; the command is then .venv/bin/ovng
@@ -84,6 +84,11 @@ wheels: $(VENV)/.wheels ## All wheels of wheels.yml, built here into dist/ (5 mi
 deb: $(VENV)/.built $(VENV)/.wheels ## Debian packages for amd64, arm64 and armhf into dist/ (DEB="arm64": only this one)
 	@tools/need deb
 	@$(PY) tools/deb.py $(DEB)
+
+test-deb: deb ## The package on machines with systemd of their own, and on arm64 by qemu (10 minutes; root)
+	@tools/need test-deb
+	@$(SUDO) tools/machine amd64 build/machine-amd64
+	@$(SUDO) $(PY) $(PYTEST) --timeout 900 tests/packaging/test_machines.py tests/packaging/test_arm.py
 
 clean: ## Remove everything that was built
 	@$(SUDO) rm -rf build dist $(VENV) *.egg-info .mypy_cache .ruff_cache .hypothesis benchmarks/out

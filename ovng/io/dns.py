@@ -41,7 +41,7 @@ def set_servers(tool: str, interface: str, servers: Sequence[IPAddress], domains
     else:
         lines = [f"nameserver {server}" for server in servers]
         lines += [f"search {' '.join(domains)}"] if domains else []
-        programs.run("resolvconf", "-a", _record(interface), "-m", "0", stdin="\n".join(lines) + "\n")
+        programs.run("resolvconf", "-a", _record(interface), stdin="\n".join(lines) + "\n")
 
 
 def remove_servers(tool: str, interface: str) -> None:
@@ -53,8 +53,8 @@ def remove_servers(tool: str, interface: str) -> None:
 
 
 def _record(interface: str) -> str:
-    """Its name in resolvconf, which puts tunnels first by such names."""
-    return f"tun.{interface}"
+    """Its name in resolvconf; both of them put tunnels first by such names (interface-order, dynamic_order)."""
+    return f"tun0.{interface}"
 
 
 def _tell_resolved(*words: str) -> None:

@@ -27,7 +27,7 @@ BOOT_SECONDS = 60.0
 
 def need_machines() -> None:
     """Skip, by name, what this one cannot do."""
-    if os.geteuid() or not Path("/proc/1/root/proc").is_dir():
+    if os.geteuid():
         pytest.skip("needs root")
     if _cgroups() is None:
         pytest.skip("needs a cgroup v2 hierarchy that can be written to")
