@@ -88,6 +88,7 @@ deb: $(VENV)/.built $(VENV)/.wheels ## Debian packages for amd64, arm64 and armh
 test-deb: deb ## The package on machines with systemd of their own, and on arm64 by qemu (10 minutes; root)
 	@tools/need test-deb
 	@$(SUDO) tools/machine amd64 build/machine-amd64
+	@$(SUDO) tools/chroot arm64 build/chroot-arm64
 	@$(SUDO) $(PY) $(PYTEST) --timeout 900 tests/packaging/test_machines.py tests/packaging/test_arm.py
 
 clean: ## Remove everything that was built

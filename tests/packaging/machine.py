@@ -106,13 +106,13 @@ class Machine:
         environment = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"]
         return ["nsenter", "--target", str(self.pid), "--all", "--wdns=/root", *environment, *words]
 
-    def run(self, *words: str, seconds: float = 60.0) -> str:
+    def run(self, *words: str, seconds: float = 300.0) -> str:
         """Run a command to its end; what it wrote. Raises SystemProblem."""
         return run(*self.command(*words), timeout=seconds)
 
     def result(self, *words: str) -> tuple[int, str, str]:
         """Run a command that may fail: its status, output and errors."""
-        done = subprocess.run(self.command(*words), capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(self.command(*words), capture_output=True, text=True, timeout=300, check=False)
         return done.returncode, done.stdout, done.stderr
 
     def path(self, name: str) -> Path:
