@@ -12,15 +12,20 @@ FAST := $(wildcard ovng/_fast/*.pyx ovng/_fast/*.pxd ovng/_fast/*.h)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 KEEP := $(if $(SUDO),$(SUDO) --preserve-env)
 PYTEST := -m pytest -q
+CHROOTS := $(or $(OVNG_CHROOTS),build/chroot)
 
 # What the debug and sanitizer builds are for: tests that reach compiled code.
 FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch|tests\.(switch_fixture|datapath_rig|netns\.pair)' tests/unit tests/fuzz tests/netns --include='test_*.py')
 
-.PHONY: all build demo test test-long test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak fuzz wheels deb test-deb clean help
+.PHONY: all build bytecode demo test test-long test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak fuzz wheels test-wheels deb test-deb footprint clean help
 .DEFAULT_GOAL := build
 
-all build: $(VENV)/.built ## Build; the command is then .venv/bin/ovng
+all build: $(VENV)/.built bytecode ## Build; the command is then .venv/bin/ovng
 	@:
+
+# As pip does it with a package: a start that has to compile the sources takes twice as long.
+bytecode: $(VENV)/.built ## Compile the Python of the working copy, which `make` does too
+	@$(PY) -m compileall -q ovng
 
 demo: build ## A Switch, two nodes and a LAN host in namespaces; one node moves mid-transfer
 	@tools/need demo
@@ -54,7 +59,7 @@ lint: $(VENV)/.dev ## Format, lint and types
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy
 
-bench: $(VENV)/.dev ## ovng beside others, the Switch alone, the parts; verdicts (10 minutes; BENCH="--rounds 5": longer)
+bench: $(VENV)/.dev bytecode ## ovng beside others, the Switch alone, the parts; verdicts (10 minutes; BENCH="--rounds 5": longer)
 	@tools/need bench
 	@$(PY) -m benchmarks.instructions
 	@$(KEEP) $(PY) -m benchmarks.micro
@@ -62,11 +67,11 @@ bench: $(VENV)/.dev ## ovng beside others, the Switch alone, the parts; verdicts
 	@$(KEEP) $(PY) -m benchmarks.switch
 	@$(PY) -m benchmarks.conclude
 
-bench-mobility: $(VENV)/.dev ## What moves, gaps and restarts cost, ovng beside others; verdicts and a picture (15 minutes)
+bench-mobility: $(VENV)/.dev bytecode ## What moves, gaps and restarts cost, ovng beside others; verdicts and a picture (15 minutes)
 	@tools/need bench
 	@$(KEEP) $(PY) -m benchmarks.mobility $(MOBILITY)
 
-bench-mobility-long: $(VENV)/.dev ## As bench-mobility, 30 runs of each scenario, gaps of a minute and of ten (2 hours)
+bench-mobility-long: $(VENV)/.dev bytecode ## As bench-mobility, 30 runs of each scenario, gaps of a minute and of ten (2 hours)
 	@tools/need bench
 	@$(KEEP) $(PY) -m benchmarks.mobility --runs 30 --long $(MOBILITY)
 
@@ -81,6 +86,16 @@ fuzz: $(VENV)/.dev ## Coverage-guided fuzzing of every entry that takes network 
 wheels: $(VENV)/.wheels ## All wheels of wheels.yml, built here into dist/ (5 minutes; WHEELS="musllinux_armv7l": only these)
 	@$(PY) tools/wheels.py build $(WHEELS)
 
+test-wheels: $(VENV)/.dev $(VENV)/.wheels ## Wheels of other machines, their tests and services under qemu (root; WHEELS="manylinux_armv7l")
+	@tools/need emulate
+	@$(KEEP) $(PY) tools/emulated.py $(WHEELS)
+
+footprint: $(VENV)/.dev $(VENV)/.wheels ## What an installed ovng takes: memory, start-up, bytes (2 minutes; armhf too after test-wheels)
+	@tools/need bench
+	@$(PY) tools/wheels.py build manylinux_$$(uname -m)
+	@$(PY) -m venv --clear build/footprint
+	@build/footprint/bin/pip --quiet --disable-pip-version-check install "$$(ls dist/*-manylinux_*_$$(uname -m).whl)[ca,poll]"
+	@$(KEEP) $(PY) -m benchmarks.footprint build/footprint/bin/python $(if $(wildcard $(CHROOTS)/armhf/root/v),--chroot $(CHROOTS)/armhf)
 deb: $(VENV)/.built $(VENV)/.wheels ## Debian packages for amd64, arm64 and armhf into dist/ (DEB="arm64": only this one)
 	@tools/need deb
 	@$(PY) tools/deb.py $(DEB)

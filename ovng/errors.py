@@ -24,8 +24,9 @@ class SystemProblem(OvngError):
     """The machine refuses or lacks something (permission, port, library, kernel feature)."""
 
 
-class Superseded(OvngError):
-    """Another process took over this node's identity; service files must not restart on this code."""
+class NotWanted(OvngError):
+    """The network does not want this process: another one took over its identity, or it was revoked. Whoever watches
+    over it must not start it again on this code."""
 
     exit_code = 3
 

@@ -33,13 +33,17 @@ GLIBC_MAX = (2, 28)
 
 @dataclass(frozen=True)
 class Target:
-    """One row of wheels.yml; `qemu`: how its runner emulates it, where it must."""
+    """One row of wheels.yml; `qemu`: how its runner emulates it, where it must.
+
+    `chroot`: the Debian in which `tests` are run here. Without a `runner` it is not published."""
 
     name: str
     tag: str
     zig: str
-    runner: str
+    runner: str = ""
     qemu: str = ""
+    chroot: str = ""
+    tests: str = ""
 
     @property
     def machine(self) -> str:
@@ -47,9 +51,9 @@ class Target:
 
 
 def read_list() -> tuple[list[str], list[Target]]:
-    """wheels.yml: Pythons and targets."""
+    """wheels.yml: Pythons and targets, those that are not published last."""
     document = yaml.safe_load((ROOT / "wheels.yml").read_text())
-    return document["pythons"], [Target(name, **row) for name, row in document["targets"].items()]
+    return document["pythons"], [Target(name, **row) for name, row in (document["targets"] | document["tests"]).items()]
 
 
 def matrix() -> str:
@@ -64,6 +68,7 @@ def matrix() -> str:
             "build": " ".join(f"{python}-{target.name}" for python in pythons),
         }
         for target in targets
+        if target.runner
     ]
     return json.dumps({"include": rows})
 
@@ -72,7 +77,7 @@ def matrix() -> str:
 
 
 def build(names: list[str]) -> int:
-    """The sdist, and the wheels of these targets (all, where none is named)."""
+    """The sdist, and the wheels of these targets (all that are published, where none is named)."""
     _, targets = read_list()
     unknown = set(names) - {target.name for target in targets}
     if unknown:
@@ -83,7 +88,7 @@ def build(names: list[str]) -> int:
     sdist = _sdist()
     print(f"{sdist.name}  {sdist.stat().st_size / 1e6:.2f} MB")
     for target in targets:
-        if not names or target.name in names:
+        if target.name in names or (target.runner and not names):
             begun = time.monotonic()
             wheel = _wheel(target, sdist, headers)
             _audit(wheel)

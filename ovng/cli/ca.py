@@ -19,6 +19,7 @@ from ovng.pki.trust import day
 
 if TYPE_CHECKING:
     from ovng.pki import ca as authority
+    from ovng.pki import signing
 
 _DAYS_MAX = 3_650
 
@@ -58,38 +59,13 @@ def add_parser(subparsers: argparse._SubParsersAction[Parser]) -> None:
 
     issue = actions.add_parser("issue", help="make a node's profile NAME.ovng")
     issue.add_argument("name", metavar="NAME", type=argument(parse_name))
-    issue.add_argument(
-        "--address",
-        type=argument(parse_address),
-        action="append",
-        help="inner address; may be repeated (default: the next free one of every prefix)",
-    )
-    issue.add_argument(
-        "--route",
-        type=argument(parse_unicast_prefix),
-        action="append",
-        metavar="PREFIX",
-        help="a network served behind this node; may be repeated",
-    )
-    issue.add_argument("-o", "--output", type=Path, metavar="FILE", help="the profile (default: NAME.ovng)")
-    issue.add_argument("--cluster", type=argument(parse_network), metavar="NAME", help="its nodes may share routes")
-    issue.add_argument("--managed", action="store_true", help="the Switch may hold this node's keys")
-    issue.add_argument("--exit", action="store_true", help="others may use this node as their way to the Internet")
-    issue.add_argument(
-        "--use-exit", action="append", metavar="NAME", help="take the default route from this member; may be repeated"
-    )
-    issue.add_argument(
-        "--dns", type=argument(parse_address), action="append", metavar="ADDRESS", help="a DNS server; may be repeated"
-    )
-    issue.add_argument(
-        "--domain",
-        type=argument(parse_domain),
-        action="append",
-        metavar="NAME",
-        help="names below it are asked of the DNS servers alone; may be repeated (default: all names)",
-    )
+    _add_order(issue)
     _add_key_type(issue)
-    _add_days(issue)
+
+    sign = actions.add_parser("sign", help="make the profile of a node that keeps its key (`ovng request` there)")
+    sign.add_argument("request", metavar="FILE", type=Path, help="the request, NAME.csr")
+    _add_order(sign)
+    sign.add_argument("--json", action="store_true", help="the profile in JSON: the device needs no PyYAML to read it")
 
     renew = actions.add_parser("renew", help="a new certificate for the same key")
     renew.add_argument("name", metavar="NAME", help="name or ID")
@@ -105,6 +81,41 @@ def add_parser(subparsers: argparse._SubParsersAction[Parser]) -> None:
 
     listing = actions.add_parser("list", help="show all members")
     listing.add_argument("--json", action="store_true", help="for scripts")
+
+
+def _add_order(parser: argparse.ArgumentParser) -> None:
+    """What a node gets."""
+    parser.add_argument(
+        "--address",
+        type=argument(parse_address),
+        action="append",
+        help="inner address; may be repeated (default: the next free one of every prefix)",
+    )
+    parser.add_argument(
+        "--route",
+        type=argument(parse_unicast_prefix),
+        action="append",
+        metavar="PREFIX",
+        help="a network served behind this node; may be repeated",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the profile (default: NAME.ovng)")
+    parser.add_argument("--cluster", type=argument(parse_network), metavar="NAME", help="its nodes may share routes")
+    parser.add_argument("--managed", action="store_true", help="the Switch may hold this node's keys")
+    parser.add_argument("--exit", action="store_true", help="others may use this node as their way to the Internet")
+    parser.add_argument(
+        "--use-exit", action="append", metavar="NAME", help="take the default route from this member; may be repeated"
+    )
+    parser.add_argument(
+        "--dns", type=argument(parse_address), action="append", metavar="ADDRESS", help="a DNS server; may be repeated"
+    )
+    parser.add_argument(
+        "--domain",
+        type=argument(parse_domain),
+        action="append",
+        metavar="NAME",
+        help="names below it are asked of the DNS servers alone; may be repeated (default: all names)",
+    )
+    _add_days(parser)
 
 
 def _add_key_type(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +135,15 @@ def _add_days(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run `ovng ca …`. Raises OvngError."""
-    actions = {"init": _init, "issue": _issue, "renew": _renew, "revoke": _revoke, "crl": _crl, "list": _list}
+    actions = {
+        "init": _init,
+        "issue": _issue,
+        "sign": _sign,
+        "renew": _renew,
+        "revoke": _revoke,
+        "crl": _crl,
+        "list": _list,
+    }
     actions[args.action](args)
     return 0
 
@@ -164,8 +183,24 @@ def _init(args: argparse.Namespace) -> None:
 
 def _issue(args: argparse.Namespace) -> None:
     ca = _open(args)
-    order = _authority().Order(
-        name=args.name,
+    output = args.output or args.directory / f"{args.name}.ovng"
+    member = ca.issue(_order(args, args.name, args.key_type), output, now().wall)
+    _show_member(member)
+    print(f"wrote {output}: carry it to the device by a safe way, and there: ovng up {output.name}")
+
+
+def _sign(args: argparse.Namespace) -> None:
+    ca = _open(args)
+    name, public = _authority().requested(args.request)
+    output = args.output or args.directory / f"{name}.ovng"
+    member = ca.sign(_order(args, name), public, output, now().wall, json=args.json)
+    _show_member(member)
+    print(f"wrote {output}: no secret is in it; on the device put it (chmod 600) beside {name}.key, and start it")
+
+
+def _order(args: argparse.Namespace, name: str, key_type: signing.KeyType = "p256") -> authority.Order:
+    order: authority.Order = _authority().Order(
+        name=name,
         addresses=tuple(args.address or ()),
         routes=tuple(args.route or ()),
         cluster=args.cluster,
@@ -173,13 +208,14 @@ def _issue(args: argparse.Namespace) -> None:
         exit=args.exit,
         use_exits=tuple(args.use_exit or ()),
         dns=_dns(args.dns or (), args.domain or ()),
-        key_type=args.key_type,
+        key_type=key_type,
         days=args.days,
     )
-    output = args.output or args.directory / f"{args.name}.ovng"
-    member = ca.issue(order, output, now().wall)
+    return order
+
+
+def _show_member(member: Member) -> None:
     print(f"{member.name} {member.id}: {_join(member.prefixes)}, until {day(member.not_after)}")
-    print(f"wrote {output}: carry it to the device by a safe way, and there: ovng up {output.name}")
 
 
 def _dns(servers: Sequence[IPAddress], domains: Sequence[str]) -> DnsSettings:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ovng.cli import services
 from ovng.cli.common import Parser, warn
 from ovng.config.profile import Profile, SwitchProfile
-from ovng.config.yamlfile import read_private_file
+from ovng.config.yamlfile import parse_yaml, read_private_file
 from ovng.errors import SystemProblem
 from ovng.io.credentials import use_profile
 from ovng.io.files import READ_MAX
@@ -38,6 +38,10 @@ def run(args: argparse.Namespace) -> int:
     unit, stem = services.unit_of(profile)
     files = list(services.needed_files(place, unit))
 
+    key_file = services.key_file_of(parse_yaml(data, str(path)))
+    if key_file is not None:
+        services.put(place.profiles / key_file, read_private_file(path.parent / key_file, also_of=_asker()), 0o600)
+        print(f"{place.profiles / key_file}: the key, a copy")
     services.put(place.profiles / f"{stem}.ovng", data, 0o600)
     print(f"{place.profiles / f'{stem}.ovng'}: the profile, a copy: keep yours in a safe place, or delete it")
     if isinstance(profile, SwitchProfile):

@@ -20,6 +20,7 @@ from ovng.errors import OvngError, SystemProblem
 
 VERBS = {
     "ca": ("ovng.cli.ca", "make a network; issue, renew, revoke and list its members"),
+    "request": ("ovng.cli.request", "make a key that stays on this device, and a request for `ovng ca sign`"),
     "switch": ("ovng.cli.switch", "run a Switch in the foreground"),
     "up": ("ovng.cli.up", "run a node in the foreground"),
     "reload": ("ovng.cli.reload", "make a running node or Switch read its profile again"),

@@ -30,10 +30,10 @@ def add_profile_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("profile", type=Path, metavar="FILE", help="the profile, NAME.ovng")
 
 
-def serve(path: Path, kind: type[P], start: Callable[[P, Now], Service]) -> int:
+def serve(path: Path, kind: type[P], start: Callable[[P, Now], Service], settings: Path | None = None) -> int:
     """Run one service in the foreground; 0 after a clean end. Raises OvngError."""
     harden()
-    profile = read_profile(path)
+    profile = read_profile(path, settings)
     if not isinstance(profile, kind):
         other = "`ovng switch`" if isinstance(profile, SwitchProfile) else "`ovng up`"
         raise ConfigError(f"this profile is for {other}", file=str(path), key="kind")

@@ -138,6 +138,13 @@ def _public_key(pem: bytes) -> bytes:
     return parse_certificate(pem_to_der(pem)).spki
 
 
+def key_file_of(section: Section) -> str | None:
+    """The name of the key's own file beside the profile, where there is one (`ovng request`)."""
+    value = section.get("key_file")
+    name = None if value is None or value.absent else value.text()
+    return None if name is None or "/" in name else name
+
+
 def needed_files(place: Place, unit: str) -> Iterator[tuple[Path, str]]:
     """What no package brought: each file and its text. Raises SystemProblem when ovng lies where no unit can see it."""
     template = SWITCH_UNIT if unit == SWITCH_UNIT else NODE_UNIT

@@ -32,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     place.systemctl("stop", unit, seconds=services.START_SECONDS)
     place.enable(unit, on=False)
     print(f"{unit}: ended, and starts no more")
-    for path in [profile] if node else [profile, place.profiles / "crl.der"]:
+    key_file = services.key_file_of(place.installed()[stem])
+    beside = key_file if node else "crl.der"
+    for path in [profile, *([place.profiles / beside] if beside else [])]:
         if path.exists():
             path.unlink()
             print(f"{path}: removed")

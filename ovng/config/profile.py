@@ -1,4 +1,4 @@
-"""The one file a node or a Switch starts from (`NAME.ovng`, YAML): what may stand in it, and what it then is.
+"""The one file a node or a Switch starts from (`NAME.ovng`, YAML or JSON): what may stand in it, and what it then is.
 
 `parse_profile` is the only way in. Each fault is a ConfigError that names file, line and key; a profile that comes out
 is complete and belongs together: key and certificate match, the CA signed them, the addresses are in the certificate.
@@ -37,7 +37,7 @@ from ovng.config.values import (
     parse_unicast_prefix,
     pem_to_der,
 )
-from ovng.config.yamlfile import Section, Value, parse_yaml
+from ovng.config.yamlfile import Section, Value, parse_yaml, read_private_file
 from ovng.errors import ConfigError, Malformed
 from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.pki.der import parse_certificate, parse_crl
@@ -48,6 +48,7 @@ from ovng.wire.inner import Doubling
 PROFILE_VERSION = 1
 MAX_INNER_MTU = limits.MAX_DATAGRAM - limits.HEADER_SIZE - limits.TAG_SIZE
 MAX_NODES = 1 << 24
+CONFIGURATORS = ("ovng", "netifd")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ACCEPT_ROUTES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
 """RFC 1918 and RFC 4193: what is private."""
@@ -88,6 +89,8 @@ class NodeProfile:
     """A node's profile. Seconds and bytes throughout."""
 
     path: Path
+    settings: Path | None
+    """Another file, whose keys count before those of the profile."""
     name: str
     network: str
     switch: tuple[Endpoint, ...]
@@ -114,12 +117,19 @@ class NodeProfile:
     """`failover` or `redundant`: every packet on two paths."""
     redundant_for: RedundantFor
     dns: DnsSettings
+    configured_by: str
+    """Who gives the interface addresses and routes: `ovng` itself, or OpenWrt's `netifd`, which is told them."""
     hooks: Path | None
     """The user's own programs, run when paths change; need not exist. None: there are none."""
     libcrypto: str | None
     offloads: OffloadSettings
     log_level: str
     credentials: Credentials
+
+    @property
+    def under_netifd(self) -> bool:
+        """Whether netifd configures the interface. Then pyroute2 is needed for nothing, and not loaded."""
+        return self.configured_by == "netifd"
 
     @property
     def doubles(self) -> Doubling:
@@ -150,15 +160,27 @@ class SwitchProfile:
 Profile = NodeProfile | SwitchProfile
 
 
-def parse_profile(data: bytes, path: Path, *, load: Load, wall: float, state_base: Path | None = None) -> Profile:
-    """Check and prove a profile that was at `path`. `load` as in `Trust`; `wall` is the clock; a relative `state_dir`
-    is below `state_base` (None: beside the profile). Raises ConfigError."""
+def parse_profile(
+    data: bytes,
+    path: Path,
+    *,
+    load: Load,
+    wall: float,
+    settings: Path | None = None,
+    state_base: Path | None = None,
+) -> Profile:
+    """Check and prove a profile that was at `path`. `load` as in `Trust`; `wall` is the clock. Raises ConfigError.
+
+    The keys of the file `settings` count before those of the profile. A relative `state_dir` is below `state_base`
+    (None: beside the profile)."""
     section = parse_yaml(data, str(path))
+    if settings is not None:
+        section = parse_yaml(read_private_file(settings), str(settings)).over(section)
     version = section.need("ovng")
     if version.integer(0, 1 << 32) != PROFILE_VERSION:
         version.fail(f"this profile is of version {version.text()}, this ovng reads version {PROFILE_VERSION}")
     kind = section.need("kind").choice(("node", "switch"))
-    profile = _node(section, path) if kind == "node" else _switch(section, path, state_base or path.parent)
+    profile = _node(section, path, settings) if kind == "node" else _switch(section, path, state_base or path.parent)
     identity = _prove(section, profile, load, wall)
     if isinstance(profile, NodeProfile):
         _check_claims(section, "addresses", list(map(ipaddress.ip_network, profile.addresses)), identity)
@@ -175,10 +197,11 @@ def make_trust(profile: Profile, load: Load, crl: bytes | None = None) -> Trust:
 # -- The two kinds
 
 
-def _node(section: Section, path: Path) -> NodeProfile:
+def _node(section: Section, path: Path, settings: Path | None) -> NodeProfile:
     section.only(_keys(NodeProfile))
     return NodeProfile(
         path=path,
+        settings=settings,
         name=section.need("name").map(parse_name),
         network=section.need("network").map(parse_network),
         switch=list_of(section, "switch", parse_endpoint, least=1, most=16),
@@ -198,11 +221,12 @@ def _node(section: Section, path: Path) -> NodeProfile:
         mode=optional(section, "mode", lambda value: value.choice(MODES), MODES[0]),
         redundant_for=optional(section, "redundant_for", read_redundant_for, RedundantFor()),
         dns=optional(section, "dns", read_dns, DnsSettings()),
+        configured_by=optional(section, "configured_by", lambda value: value.choice(CONFIGURATORS), CONFIGURATORS[0]),
         hooks=read_hooks(section),
         libcrypto=optional(section, "libcrypto", _absolute, None),
         offloads=optional(section, "offloads", _offloads, OffloadSettings()),
         log_level=optional(section, "log_level", lambda value: value.choice(LOG_LEVELS), "info"),
-        credentials=_credentials(section),
+        credentials=_credentials(section, path),
     )
 
 
@@ -221,14 +245,14 @@ def _switch(section: Section, path: Path, state_base: Path) -> SwitchProfile:
         libcrypto=optional(section, "libcrypto", _absolute, None),
         offloads=optional(section, "offloads", _offloads, OffloadSettings()),
         log_level=optional(section, "log_level", lambda value: value.choice(LOG_LEVELS), "info"),
-        credentials=_credentials(section),
+        credentials=_credentials(section, path),
     )
 
 
 @functools.cache
 def _keys(kind: type[NodeProfile] | type[SwitchProfile]) -> frozenset[str]:
-    own = {entry.name for entry in fields(kind)} - {"path", "credentials"}
-    return frozenset(own | {entry.name for entry in fields(Credentials)} | {"ovng", "kind"})
+    own = {entry.name for entry in fields(kind)} - {"path", "settings", "credentials"}
+    return frozenset(own | {entry.name for entry in fields(Credentials)} | {"key_file", "ovng", "kind"})
 
 
 def _absolute(value: Value) -> str:
@@ -248,14 +272,28 @@ def _offloads(value: Value) -> OffloadSettings:
 # -- Credentials
 
 
-def _credentials(section: Section) -> Credentials:
+def _credentials(section: Section, path: Path) -> Credentials:
     crl = optional(section, "crl", lambda value: value.map(lambda text: parse_pem(text, "X509 CRL")), None)
     return Credentials(
         ca=section.need("ca").map(lambda text: parse_pem(text, "CERTIFICATE")),
         certificate=section.need("certificate").map(lambda text: parse_pem(text, "CERTIFICATE")),
-        key=section.need("key").map(lambda text: parse_pem(text, "PRIVATE KEY")),
+        key=_key(section, path),
         crl=pem_to_der(crl) if crl else None,
     )
+
+
+def _key(section: Section, path: Path) -> bytes:
+    """The private key: in the profile, or in the file that `key_file` names, from which it never has to go."""
+    named = section.get("key_file")
+    if named is None or named.absent:
+        return section.need("key").map(lambda text: parse_pem(text, "PRIVATE KEY"))
+    if section.get("key") is not None:
+        named.fail("there is a key as well: take one of them out")
+    file = path.parent / named.text()
+    try:
+        return parse_pem(read_private_file(file).decode("ascii", "replace"), "PRIVATE KEY")
+    except ValueError as error:
+        raise ConfigError(str(error), file=str(file)) from None
 
 
 def _prove(section: Section, profile: Profile, load: Load, wall: float) -> Identity:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ovng.config.names import DnsSettings
+from ovng.config.nodes import Node, compose, is_json
 from ovng.config.values import Endpoint
 from ovng.config.yamlfile import parse_yaml
 from ovng.errors import ConfigError
@@ -12,7 +15,7 @@ from ovng.ids import IPAddress, NodeID, Prefix
 
 _NODE = """\
 # ovng profile of node {name} ({id}) in network {network}.
-# It holds a private key: keep it to yourself (chmod 600). Start it with: ovng up {name}.ovng
+# {secret}. Start it with: ovng up {name}.ovng
 
 ovng: 1
 kind: node
@@ -41,11 +44,15 @@ routes: {routes}
 # uplinks: []              # - {{interface: wwan*, priority: 0 (best) to 255, metered: true, use: true}}
 # mode: failover           # redundant: every packet on two uplinks
 # redundant_for: {{dscp: [], ports: []}}  # inner packets that go on two uplinks in any mode
+# configured_by: ovng      # netifd: OpenWrt gives the interface addresses and routes
 # hooks: /etc/ovng/hooks.d  # programs run when paths change; none: not even those
 # mark: 0                  # firewall mark of what goes to the Switch; 0: none
 # libcrypto: null          # path of another libcrypto
 # log_level: info          # debug, info, warning, error
 """
+
+_KEY_INSIDE = "It holds a private key: keep it to yourself (chmod 600)"
+_KEY_APART = "Its private key is in {key_file} beside it, and nowhere else; both belong to you alone (chmod 600)"
 
 _SWITCH = """\
 # ovng profile of the Switch {name} ({id}) in network {network}.
@@ -88,9 +95,11 @@ def render_node(
     routes: Sequence[Prefix],
     exits: Mapping[str, NodeID],
     credentials: Mapping[str, bytes],
+    key_file: str = "",
     dns: DnsSettings = _NO_DNS,
 ) -> str:
-    """A node's profile. `exits` are the nodes by name that it may take a default route from; credentials are PEM."""
+    """A node's profile. `exits` are the nodes by name that it may take a default route from; credentials are PEM; the
+    key may be in a file of its own."""
     if dns.servers:
         dns_line = f"dns: {{servers: {_flow(dns.servers)}, domains: {_flow(dns.domains)}}}"
     else:
@@ -109,8 +118,27 @@ def render_node(
         routes=_flow(routes),
         exit=exit_lines,
         dns=dns_line,
+        secret=_KEY_APART.format(key_file=key_file) if key_file else _KEY_INSIDE,
     )
+    head += f"\nkey_file: {key_file}\n" if key_file else ""
     return head + _blocks(credentials)
+
+
+def to_json(text: str) -> str:
+    """The same profile in JSON, which is read without PyYAML."""
+    root = compose(text, "profile")
+    assert root is not None
+    return json.dumps(_plain(root), indent=1) + "\n"
+
+
+def _plain(node: Node) -> Any:
+    match node.kind:
+        case "mapping":
+            return {key.value: _plain(value) for key, value in node.value}
+        case "sequence":
+            return [_plain(entry) for entry in node.value]
+        case _:
+            return {"null": None, "bool": node.value == "true"}.get(node.type, node.value)
 
 
 def render_switch(
@@ -141,6 +169,8 @@ def replace_credentials(text: str, file: str, credentials: Mapping[str, bytes]) 
     Every other line, comments included, stays as it is.
     """
     section = parse_yaml(text.encode(), file)
+    if is_json(text):
+        return json.dumps(json.loads(text) | {key: pem.decode() for key, pem in credentials.items()}, indent=1) + "\n"
     lines = text.splitlines(keepends=True)
     spans = []
     for key, pem in credentials.items():

@@ -1,6 +1,6 @@
 """Reads a small YAML file that may hold a secret, and says of every fault on which line, under which key.
 
-PyYAML's composer gives nodes with marks; their values are read here from the text, so that nothing is constructed,
+`nodes` gives the tree of texts and their places; values are read here from the text, so that nothing is constructed,
 no tag means anything and `10:20` is not a base-60 number. Whatever the bytes are, the outcome is a `Section` or a
 `ConfigError`.
 """
@@ -17,14 +17,12 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-import yaml
-
+from ovng.config.nodes import Node, compose
 from ovng.errors import ConfigError
 
 T = TypeVar("T")
 
 FILE_MAX = 2 << 20  # a revocation list of CRL_MAX bytes as PEM, and room
-_NULL, _BOOL = "tag:yaml.org,2002:null", "tag:yaml.org,2002:bool"
 _TRUE = frozenset({"true", "yes", "on"})
 _DIGITS = re.compile(r"[0-9]{1,18}\Z")
 
@@ -75,16 +73,8 @@ def parse_yaml(data: bytes, file: str) -> Section:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError("is not UTF-8 text", file=file, line=line) from None
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise ConfigError(f"not YAML: {error.problem or error}", file=file, line=mark.line + 1 if mark else 0) from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter two: an escape beyond Unicode
-        raise ConfigError(f"not YAML: {' '.join(str(error).split())}", file=file) from None
-    except RecursionError:
-        raise ConfigError("not YAML that anyone would write: nested too deep", file=file) from None
-    if not isinstance(root, yaml.MappingNode):
+    root = compose(text, file)
+    if root is None or root.kind != "mapping":
         raise ConfigError("should be lines of `key: value`", file=file, line=1)
     return Section(root, file, "")
 
@@ -92,13 +82,13 @@ def parse_yaml(data: bytes, file: str) -> Section:
 class Value:
     """One value and its place. Every method raises ConfigError there."""
 
-    def __init__(self, node: yaml.Node, file: str, key: str) -> None:
+    def __init__(self, node: Node, file: str, key: str) -> None:
         self._node, self.file, self.key = node, file, key
 
     @property
     def line(self) -> int:
-        """From 1."""
-        return int(self._node.start_mark.line) + 1
+        """From 1; 0 where nobody knows (JSON)."""
+        return self._node.line + 1
 
     def fail(self, message: str) -> NoReturn:
         """Refuse this value."""
@@ -114,11 +104,11 @@ class Value:
     @property
     def absent(self) -> bool:
         """True for an empty or `null` value."""
-        return isinstance(self._node, yaml.ScalarNode) and self._node.tag == _NULL
+        return self._node.type == "null"
 
     def text(self) -> str:
         """Any scalar as its text, 1 character or more."""
-        if not isinstance(self._node, yaml.ScalarNode):
+        if self._node.kind != "scalar":
             self.fail("should be one value; quote it if it holds brackets or colons")
         if self.absent or not self._node.value:
             self.fail("has no value")
@@ -134,7 +124,7 @@ class Value:
     def boolean(self) -> bool:
         """true or false."""
         text = self.text()
-        if self._node.tag != _BOOL:
+        if self._node.type != "bool":
             self.fail(f"{shorten(text)} should be true or false")
         return text.lower() in _TRUE
 
@@ -149,14 +139,14 @@ class Value:
         """A list; a single value is a list of one, an absent one of none."""
         if self.absent:
             return []
-        nodes = self._node.value if isinstance(self._node, yaml.SequenceNode) else [self._node]
+        nodes = self._node.value if self._node.kind == "sequence" else [self._node]
         if len(nodes) > most:
             self.fail(f"has {len(nodes)} entries, at most {most} are possible")
         return [Value(node, self.file, self.key) for node in nodes]
 
     def section(self) -> Section:
         """A mapping."""
-        if not isinstance(self._node, yaml.MappingNode):
+        if self._node.kind != "mapping":
             self.fail("should hold lines of `key: value`")
         return Section(self._node, self.file, self.key + ".")
 
@@ -164,14 +154,14 @@ class Value:
 class Section:
     """A mapping whose keys are single words, each once."""
 
-    def __init__(self, node: yaml.MappingNode, file: str, prefix: str) -> None:
+    def __init__(self, node: Node, file: str, prefix: str) -> None:
         self.file, self._prefix = file, prefix
-        self.line = int(node.start_mark.line) + 1
+        self.line = node.line + 1
         self._values: dict[str, Value] = {}
-        self._nodes: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        self._nodes: dict[str, tuple[Node, Node]] = {}
         for key_node, value_node in node.value:
-            line = int(key_node.start_mark.line) + 1
-            if not isinstance(key_node, yaml.ScalarNode):
+            line = key_node.line + 1
+            if key_node.kind != "scalar":
                 raise ConfigError("a key should be one word", file=file, line=line)
             key = shorten(key_node.value, quote=False)
             if key in self._values:
@@ -179,14 +169,21 @@ class Section:
             self._values[key] = Value(value_node, file, prefix + key)
             self._nodes[key] = key_node, value_node
 
+    def over(self, below: Section) -> Section:
+        """Both as one: what stands here counts before what stands below. Each value still knows its file and line."""
+        below._values |= self._values
+        below._nodes |= self._nodes
+        return below
+
     def only(self, known: Collection[str]) -> None:
         """Refuse a key that is not known, and guess which one was meant."""
         for key, (node, _) in self._nodes.items():
             if key not in known:
                 near = difflib.get_close_matches(key, known, 1)
                 hint = f": did you mean `{near[0]}`?" if near else f"; known are {', '.join(sorted(known))}"
-                line = int(node.start_mark.line) + 1
-                raise ConfigError(f"is not a known key{hint}", file=self.file, line=line, key=self._prefix + key)
+                line = node.line + 1
+                file = self._values[key].file
+                raise ConfigError(f"is not a known key{hint}", file=file, line=line, key=self._prefix + key)
 
     def get(self, key: str) -> Value | None:
         """A value that may be missing."""
@@ -205,8 +202,8 @@ class Section:
         nodes = self._nodes.get(key)
         if nodes is None:
             return None
-        start, end = nodes[0].start_mark.line, nodes[1].end_mark
-        return int(start), int(end.line) + (1 if end.column else 0)
+        end, column = nodes[1].end
+        return nodes[0].line, end + (1 if column else 0)
 
 
 def shorten(text: str, quote: bool = True) -> str:

@@ -44,21 +44,21 @@ def _memfd() -> int:
         return os.memfd_create("ovng", os.MFD_CLOEXEC)
 
 
-def read_profile(path: Path | str) -> Profile:
-    """Load a profile by today's date. Raises ConfigError.
+def read_profile(path: Path | str, settings: Path | None = None) -> Profile:
+    """Load a profile by today's date, with the settings that count before its own. Raises ConfigError.
 
     A user of systemd's making (DynamicUser=) cannot read a file that is root's alone: for it the copy is read that
     systemd made when it started the service (LoadCredential=, with the file's name).
     """
     data = _handed_over(Path(path))
-    return use_profile(read_private_file(Path(path)) if data is None else data, path)
+    return use_profile(read_private_file(Path(path)) if data is None else data, path, settings)
 
 
-def use_profile(data: bytes, path: Path | str) -> Profile:
+def use_profile(data: bytes, path: Path | str, settings: Path | None = None) -> Profile:
     """As `read_profile`, of bytes that were at `path`. Raises ConfigError."""
     state = os.environ.get("STATE_DIRECTORY")  # of systemd's StateDirectory=
     base = Path(state) if state else None
-    return parse_profile(data, Path(path), load=memfd_path, wall=now().wall, state_base=base)
+    return parse_profile(data, Path(path), load=memfd_path, wall=now().wall, settings=settings, state_base=base)
 
 
 def is_handed_over(path: Path) -> bool:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from ovng.errors import SystemProblem
 
-DEFAULT_RUNTIME_DIR = "/run/ovng"
+DEFAULT_RUNTIME_DIR = "/run/ovng" if Path("/run").is_dir() else "/var/run/ovng"  # the latter: OpenWrt
 READ_MAX = 1 << 24
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Interface, IPv6Interface
 
@@ -27,10 +27,11 @@ _IFA_NODAD = 0x02
 class Configurator:
     """Of one interface, by name. Errors are SystemProblem, one line each."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, lean: bool = False) -> None:
+        """`lean`: without pyroute2, for one that sets no exit."""
         self.name = name
         with self._told("netlink cannot be used"):
-            self._socket = RouteSocket()
+            self._socket = RouteSocket(lean=lean)
         self._rules = ExitRules(self._socket)
 
     def close(self) -> None:
@@ -57,18 +58,16 @@ class Configurator:
 
     def bring_up(self, mtu: int, queue_length: int = 1000) -> None:
         """Set MTU (bytes) and queue length (packets), then up."""
-        with self._told(f"cannot be brought up with an MTU of {mtu}"):
-            attributes = [("IFLA_MTU", mtu), ("IFLA_TXQLEN", queue_length), ("IFLA_IFALIAS", TUNNEL_ALIAS)]
-            message = self._socket.message(
-                rt.RTM_NEWLINK, index=self._need(), flags=_IFF_UP, change=_IFF_UP, attrs=attributes
-            )
-            self._socket.change(rt.RTM_NEWLINK, message)
+        self.prepare(mtu, queue_length, flags=_IFF_UP, change=_IFF_UP)
+
+    def prepare(self, mtu: int, queue_length: int = 1000, **fields: int) -> None:
+        """As `bring_up`, for an interface that somebody else brings up."""
+        attributes = [("IFLA_MTU", mtu), ("IFLA_TXQLEN", queue_length), ("IFLA_IFALIAS", TUNNEL_ALIAS)]
+        self._set_link(mtu, attributes, **fields)
 
     def set_mtu(self, mtu: int) -> None:
         """Set the MTU, bytes."""
-        with self._told(f"cannot have an MTU of {mtu}"):
-            message = self._socket.message(rt.RTM_NEWLINK, index=self._need(), attrs=[("IFLA_MTU", mtu)])
-            self._socket.change(rt.RTM_NEWLINK, message)
+        self._set_link(mtu, [("IFLA_MTU", mtu)])
 
     def delete(self) -> None:
         """Remove the interface, and with it its addresses and routes. None there is fine."""
@@ -166,6 +165,11 @@ class Configurator:
         }
 
     # -- Helpers
+
+    def _set_link(self, mtu: int, attributes: Sequence[tuple[str, object]], **fields: int) -> None:
+        with self._told(f"cannot have an MTU of {mtu}"):
+            message = self._socket.message(rt.RTM_NEWLINK, index=self._need(), attrs=list(attributes), **fields)
+            self._socket.change(rt.RTM_NEWLINK, message)
 
     def _need(self) -> int:
         index = self.index()

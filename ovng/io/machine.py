@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import socket
 import ssl
 import sys
@@ -198,13 +199,14 @@ def _network() -> Iterator[Check]:
     from ovng.io.rtnetlink import RouteSocket
     from ovng.io.watch import watch_network
 
+    lean = shutil.which("ubus") is not None  # OpenWrt: netifd configures, and pyroute2 is not needed
     try:
-        RouteSocket().close()
+        RouteSocket(lean=lean).close()
         yield _ok("netlink", "yes")
     except (OSError, ImportError) as error:
         yield Check("netlink", State.MISSING, "no", str(error))
     try:
-        watcher, name, reason = watch_network("")
+        watcher, name, reason = watch_network("", lean=lean)
         watcher.close()
         if reason:
             yield Check("network watcher", State.WARN, name, f"changes are seen late: {reason}")

@@ -65,13 +65,14 @@ _EVERYTHING = frozenset({_LINKS, _ADDRESSES, _DEFAULTS})
 class Watcher:
     """The driver calls `receive` when `fileno` is readable, and `take` at `deadline` or whenever it runs anyway."""
 
-    def __init__(self, own: str, mark: int = 0) -> None:
-        """`own` is the tunnel's interface, which is left out; `mark` (0: none) the firewall mark of what takes a way.
+    def __init__(self, own: str, mark: int = 0, *, lean: bool = False) -> None:
+        """`own` is the tunnel's interface, which is left out; `mark` (0: none) the firewall mark of what takes a way;
+        `lean`: without pyroute2.
 
         Raises SystemProblem where there is no netlink.
         """
         try:
-            self._notices, self._requests = RouteSocket(_GROUPS), RouteSocket()
+            self._notices, self._requests = RouteSocket(_GROUPS, lean=lean), RouteSocket(lean=lean)
             self._heard = select.epoll()
             self._heard.register(self._notices, select.EPOLLIN)
         except OSError as error:

@@ -42,10 +42,11 @@ class Watching(NamedTuple):
     reason: str = ""
 
 
-def watch_network(own: str, mark: int = 0) -> Watching:
-    """The best that this machine has. Raises SystemProblem with all reasons where there is none."""
+def watch_network(own: str, mark: int = 0, *, lean: bool = False) -> Watching:
+    """The best that this machine has; `lean` without pyroute2. Raises SystemProblem with all reasons where there is
+    none."""
     try:
-        return Watching(Watcher(own, mark), "netlink")
+        return Watching(Watcher(own, mark, lean=lean), "netlink")
     except (SystemProblem, ImportError) as error:
         refused = str(error)
     try:

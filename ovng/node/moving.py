@@ -48,7 +48,7 @@ class Moving:
         self.news = PathNews(tell, profile, path, client, sessions)
         self._wanted = profile.uplinks
         self._doubles = profile.doubles
-        watching = watch_network(profile.interface, profile.mark)
+        watching = watch_network(profile.interface, profile.mark, lean=profile.under_netifd)
         if watching.reason:
             log.warning("the network is watched by %s: %s", watching.name, watching.reason)
         self.watcher = watching.watcher

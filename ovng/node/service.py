@@ -15,7 +15,7 @@ from ovng import __version__, limits
 from ovng.clock import Now
 from ovng.clock import now as read_clock
 from ovng.config.profile import NodeProfile
-from ovng.errors import ConfigError, Malformed, OvngError, Superseded
+from ovng.errors import ConfigError, Malformed, NotWanted, OvngError, SystemProblem
 from ovng.forwarding import clientevents as attachment
 from ovng.forwarding.client import AttachmentClient, ClientConfig
 from ovng.ids import Locator, NodeID
@@ -29,6 +29,7 @@ from ovng.io.libcrypto import load_libcrypto, make_aead, preferred_ciphers
 from ovng.io.logs import escape
 from ovng.node.keying import follow_session
 from ovng.node.moving import Moving
+from ovng.node.netifdtunnel import NetifdTunnel
 from ovng.node.news import News
 from ovng.node.overlay import Overlay
 from ovng.node.routing import Routing
@@ -61,6 +62,7 @@ FIXED = (
     "log_level",
     "mode",
     "redundant_for",
+    "configured_by",
 )
 """Keys of the profile that a reload does not change."""
 
@@ -73,7 +75,7 @@ class NodeService:
         self.libcrypto = load_libcrypto(profile.libcrypto)
         self.trust = trust_of(profile)
         self.me: NodeID = self.trust.identity.id
-        self.tunnel = Tunnel(profile)
+        self.tunnel = NetifdTunnel(profile, self._on_netifd_failed) if profile.under_netifd else Tunnel(profile)
         try:
             self._build(now)
         except BaseException:
@@ -273,6 +275,7 @@ class NodeService:
                 self.sessions.attach(now, event.request)
             case attachment.AttachedNow():
                 log.info("attached to Switch %s, seen there as %s", event.switch_id, event.observed)
+                self.tunnel.reached()
                 notify.status(f"attached to {event.switch_id}")
                 self.sessions.retry_now(now)  # what was sent before was dropped at the Switch
             case attachment.LocatorChanged():
@@ -304,9 +307,9 @@ class NodeService:
                 if event.seconds >= 1:
                     log.info("the Switch answers again after %.0f s", event.seconds)
             case attachment.SupersededEvent():
-                raise Superseded("another process runs with this profile and has taken over: this one ends")
+                raise NotWanted("another process runs with this profile and has taken over: this one ends")
             case attachment.Revoked():
-                raise OvngError("this node's certificate was revoked: ask the CA's keeper for a new profile")
+                raise NotWanted("this node's certificate was revoked: ask the CA's keeper for a new profile")
             case attachment.Left():
                 self._left = True
             case attachment.CrlNumber():
@@ -318,6 +321,15 @@ class NodeService:
         self.client.tls_failed(event.reason, event.final, now)
         self.switch.silent(self.client.active)
         self.switch.look_up()
+
+    def _on_netifd_failed(self, words: str) -> None:
+        """An interface without addresses is of no use: end, and let netifd start us anew."""
+
+        def end(now: Now) -> None:
+            if self._end_by is None:
+                raise SystemProblem(words)
+
+        self._driver.call_soon(end)
 
     def _on_switch_found(self, now: Now) -> None:
         self.moving.switch_found(now)
@@ -357,7 +369,7 @@ class NodeService:
         """Read the profile again. Raises ConfigError, and changes nothing then."""
         notify.reloading(now)
         try:
-            profile = read_profile(self.profile.path)
+            profile = read_profile(self.profile.path, self.profile.settings)
             if not isinstance(profile, NodeProfile):
                 raise ConfigError("is the profile of a Switch", file=str(profile.path), key="kind")
             trust = trust_of(profile)

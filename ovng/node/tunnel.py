@@ -61,16 +61,15 @@ class Tunnel:
         self.routes: set[Prefix] = set()
         self._interface = profile.interface
         write_journal(profile.name, Journal(profile.interface))
-        wanted = {key: getattr(profile.offloads, key) for key in ("vnet_hdr", "tso", "uso")}
         try:
-            self.tun = open_tun(profile.interface, wanted)
+            self.tun = open_tun(profile.interface, wanted_offloads(profile))
         except SystemProblem:
             remove_journal(profile.name)
             raise
         self._configurator = Configurator(profile.interface)
         try:
             for address in profile.addresses:
-                self._configurator.add_address(_on_lan(address, profile.network_prefixes))
+                self._configurator.add_address(on_lan(address, profile.network_prefixes))
             self._configurator.bring_up(profile.mtu)
             self.set_dns(profile.dns)
         except BaseException:
@@ -101,6 +100,9 @@ class Tunnel:
 
     def _write_journal(self) -> None:
         write_journal(self._name, Journal(self._interface, self._sysctls, self._resolver))
+
+    def reached(self) -> None:
+        """The Switch has attached us. The interface is as it should be without."""
 
     def connected(self) -> set[Prefix]:
         """Subnets of this machine's other interfaces."""
@@ -178,7 +180,12 @@ def _exits(routes: Iterable[Prefix]) -> set[Prefix]:
     return {prefix for prefix in routes if not prefix.prefixlen}
 
 
-def _on_lan(
+def wanted_offloads(profile: NodeProfile) -> dict[str, bool]:
+    """What the profile lets the TUN device try."""
+    return {key: getattr(profile.offloads, key) for key in ("vnet_hdr", "tso", "uso")}
+
+
+def on_lan(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: Iterable[Prefix]
 ) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
     """The address with the length of the network's prefix, which makes the overlay one LAN to the kernel."""

@@ -9,23 +9,35 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
 from ovng.config.names import DnsSettings
-from ovng.config.render import render_node, render_switch, replace_credentials
-from ovng.config.values import Endpoint, der_to_pem, parse_pem
-from ovng.config.yamlfile import parse_yaml, read_private_file
-from ovng.errors import ConfigError
+from ovng.config.render import render_node, render_switch, replace_credentials, to_json
+from ovng.config.values import Endpoint, der_to_pem, parse_name, parse_pem, pem_to_der
+from ovng.config.yamlfile import Value, parse_yaml, read_private_file
+from ovng.errors import ConfigError, Malformed
 from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.limits import CERTIFICATE_DAYS
 from ovng.pki import allocation
+from ovng.pki.der import parse_certificate
 from ovng.pki.folder import CA_CERTIFICATE, CA_KEY, CRL, Folder, Index, Issued, Member, pending_file
 from ovng.pki.identity import PREFIXES_MAX, identity_uris
-from ovng.pki.signing import Authority, KeyType, PublicKey, certificate_pem, dates_of, key_pem, new_key, node_id, spki
+from ovng.pki.signing import (
+    Authority,
+    KeyType,
+    PublicKey,
+    certificate_pem,
+    dates_of,
+    key_pem,
+    new_key,
+    node_id,
+    read_request,
+    spki,
+)
 from ovng.pki.trust import day
 
 _EMBEDDED_CRL_MAX = 65_536  # a longer list comes from the Switch, not in every profile
@@ -87,6 +99,17 @@ def init_network(
     return member
 
 
+def requested(path: Path) -> tuple[str, PublicKey]:
+    """Name and key of the request in a file (`ovng request`). Raises ConfigError."""
+    try:
+        name, public = read_request(path.read_bytes())
+        return parse_name(name), public
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from None
+    except ValueError as error:
+        raise ConfigError(str(error), file=str(path)) from None
+
+
 class CertificateAuthority:
     """A network's folder and the key to act in it. Every method raises ConfigError."""
 
@@ -130,11 +153,30 @@ class CertificateAuthority:
 
     def issue(self, order: Order, output: Path, wall: float) -> Member:
         """A new node and its profile at `output`, which must not be there yet."""
+        private = new_key(order.key_type)
+        return self._admit(order, private.public_key(), {"key": key_pem(private)}, "", output, wall)
+
+    def sign(self, order: Order, public: PublicKey, output: Path, wall: float, *, json: bool = False) -> Member:
+        """As `issue`, for a node that keeps its key: the profile, or its JSON form, names the file NAME.key instead."""
+        return self._admit(order, public, {}, f"{order.name}.key", output, wall, json)
+
+    def _admit(
+        self,
+        order: Order,
+        public: PublicKey,
+        key: Mapping[str, bytes],
+        key_file: str,
+        output: Path,
+        wall: float,
+        json: bool = False,
+    ) -> Member:
         with self.folder.lock():
             index = self.folder.read_index()
             live = index.live
             if any(member.name == order.name for member in live):
                 raise ConfigError(f"{order.name} is already a member: `ovng ca renew {order.name}`, or another name")
+            if any(member.id == node_id(public) for member in index.members):
+                raise ConfigError(f"a member has this key already, or had it: {order.name} needs one of its own")
             if os.path.lexists(output):
                 raise ConfigError("is already there: move it away, or give another file with -o", file=str(output))
             allocation.check_addresses(order.addresses, index.prefixes, live)
@@ -144,8 +186,6 @@ class CertificateAuthority:
             if len(addresses) + len(routes) > PREFIXES_MAX:
                 raise ConfigError(f"more than {PREFIXES_MAX} addresses and routes: join routes into larger prefixes")
             exits = self._exits(index, order.use_exits)
-            private = new_key(order.key_type)
-            public = private.public_key()
             member = Member(
                 order.name,
                 "node",
@@ -167,11 +207,12 @@ class CertificateAuthority:
                 network_prefixes=index.prefixes,
                 routes=routes,
                 exits=exits,
-                credentials=self._credentials(certificate) | {"key": key_pem(private)},
+                credentials={**self._credentials(certificate), **key},
+                key_file=key_file,
                 dns=order.dns,
             )
             index.members.append(member)
-            with pending_file(output, text.encode(), 0o600):
+            with pending_file(output, (to_json(text) if json else text).encode(), 0o600):
                 self.folder.write_index(index)
             return member
 
@@ -274,7 +315,11 @@ class CertificateAuthority:
     def _profile_of(self, member: Member, path: Path) -> str:
         """The text of a profile, after a look that it is this member's."""
         data = read_private_file(path)
-        value = parse_yaml(data, str(path)).need("key")
+        section = parse_yaml(data, str(path))
+        if section.get("key_file"):
+            self._check_certificate(member, section.need("certificate"))
+            return data.decode()
+        value = section.need("key")
         pem = value.map(lambda text: parse_pem(text, "PRIVATE KEY"))
         try:
             public = serialization.load_pem_private_key(pem, None).public_key()
@@ -283,6 +328,17 @@ class CertificateAuthority:
         if not isinstance(public, PublicKey) or spki(public) != member.public_key:
             value.fail(f"is not {member.name}'s key ({member.id}): this is another node's profile")
         return data.decode()
+
+    @staticmethod
+    def _check_certificate(member: Member, value: Value) -> None:
+        """The key is on the device; the certificate tells whose profile this is."""
+        pem = value.map(lambda text: parse_pem(text, "CERTIFICATE"))
+        try:
+            same = parse_certificate(pem_to_der(pem)).spki == member.public_key
+        except Malformed:
+            same = False
+        if not same:
+            value.fail(f"is not {member.name}'s ({member.id}): this is another node's profile")
 
     def _exits(self, index: Index, names: Sequence[str]) -> dict[str, NodeID]:
         exits = {}

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
@@ -52,6 +53,27 @@ def node_id(key: PublicKey) -> NodeID:
 def certificate_pem(certificate: x509.Certificate) -> bytes:
     """As PEM."""
     return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def read_request(pem: bytes) -> tuple[str, PublicKey]:
+    """Name and key of a certificate request (PKCS #10, RFC 2986) whose signature proves that its maker has the key.
+
+    Raises ValueError, with words for the user."""
+    try:
+        request = x509.load_pem_x509_csr(pem)
+        public = request.public_key()
+        names = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("is not a certificate request, as `ovng request` makes it") from None
+    if not isinstance(public, PublicKey) or (
+        isinstance(public, ec.EllipticCurvePublicKey) and not isinstance(public.curve, ec.SECP256R1)
+    ):
+        raise ValueError("asks for another kind of key: P-256 and Ed25519 are possible")
+    if not request.is_signature_valid:
+        raise ValueError("is not signed with its own key")
+    if len(names) != 1:
+        raise ValueError("has no name, or several")
+    return str(names[0].value), public
 
 
 def dates_of(certificate: x509.Certificate) -> tuple[float, float]:

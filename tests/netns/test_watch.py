@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import itertools
 import subprocess
@@ -26,7 +27,11 @@ from tests.netns.watching import SWITCH, SWITCH6, Watch, fresh_host, index, name
 pytestmark = pytest.mark.root
 
 Make = Callable[[str, int], NetworkWatcher]
-KINDS: dict[str, Make] = {"netlink": Watcher, "polling": PollingWatcher}
+KINDS: dict[str, Make] = {
+    "netlink": Watcher,
+    "netlink without pyroute2": functools.partial(Watcher, lean=True),
+    "polling": PollingWatcher,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -253,7 +258,7 @@ class TestWatcher:
         assert snapshot is not None and set(snapshot.ways) == {other}
 
 
-def test_both_see_the_same() -> None:
+def test_all_see_the_same() -> None:
     """A machine with two uplinks, a LAN, and a tunnel that takes everything."""
     uplink("wlan", "192.0.2.5/24", "2001:db8::5/64")
     uplink("lte", "198.51.100.7/24")
@@ -274,7 +279,7 @@ def test_both_see_the_same() -> None:
         watcher.set_destinations([SWITCH, SWITCH6, *refused])
         seen.append(watcher.take(clock.now()))
         watcher.close()
-    assert seen[0] == seen[1]
+    assert seen[0] == seen[1] == seen[2]
     assert len(choose_uplinks(seen[0] or LinkSnapshot(), [SWITCH, SWITCH6])) == 2
 
 

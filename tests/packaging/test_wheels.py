@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import site
 import subprocess
 import sys
 import tarfile
+import tomllib
 import types
 import venv
 from pathlib import Path
@@ -17,6 +20,7 @@ import yaml
 
 from tests.quality.sources import ROOT
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LIST = yaml.safe_load((ROOT / "wheels.yml").read_text())
 WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/wheels.yml").read_text())
 
@@ -61,6 +65,49 @@ def test_a_target_means_one_machine(target: str) -> None:
     assert row["tag"].startswith(libc) and row["tag"].endswith(machine)
     assert ("musl" in row["zig"]) == (libc == "musllinux")
     assert row["zig"].split("-")[0] == {"armv7l": "arm"}.get(machine, machine)
+
+
+@pytest.mark.parametrize("target", LIST["tests"])
+def test_what_is_only_tested_has_no_job(target: str, tool: types.ModuleType) -> None:
+    assert target not in [row["name"] for row in json.loads(tool.matrix())["include"]]
+    assert LIST["tests"][target]["chroot"] == target.removeprefix("linux_")
+
+
+def test_a_node_loads_only_what_it_depends_on() -> None:
+    """And of pyroute2 the messages, not the package, which would take 12 MB."""
+    code = (
+        "import sys, ovng.cli.main, ovng.cli.up\n"
+        "from ovng.io.rtnetlink import RouteSocket\n"
+        "RouteSocket().close()\n"
+        "print(*sys.modules)"
+    )
+    # Isolated and without site: neither PYTHON* variables nor .pth files of other packages load anything.
+    path = f"import sys; sys.path[:0] = {[str(ROOT), *site.getsitepackages()]!r}\n"
+    told = subprocess.run([sys.executable, "-ISc", path + code], check=True, capture_output=True, text=True).stdout
+    loaded = set(told.split())
+    outside = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names
+    assert outside - {"ovng", "yaml", "_yaml", "pyroute2", "__main__", "__mp_main__", "cython_runtime"} == {
+        name for name in outside if name.startswith("_cython")
+    }
+    assert "pyroute2.netlink.rtnl.rtmsg" in loaded
+    assert not loaded & {"pyroute2.iproute", "pyroute2.ndb", "pyroute2.requests"}
+
+
+def test_plain_nodes_need_two_packages_and_extras_one_each() -> None:
+    def names(requirements: list[str]) -> list[str]:
+        return [re.split(r"[>=;\[ ]", requirement)[0] for requirement in requirements]
+
+    assert names(PROJECT["dependencies"]) == ["pyyaml", "pyroute2"]
+    extras = {name: names(PROJECT["optional-dependencies"][name]) for name in ("ca", "switch", "poll")}
+    assert extras == {"ca": ["cryptography"], "switch": [], "poll": ["netifaces"]}
+
+
+@pytest.mark.long
+def test_actionlint_has_nothing_to_say() -> None:
+    done = subprocess.run([ROOT / "tools/actionlint"], cwd=ROOT, check=False, capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip(f"no actionlint: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.long

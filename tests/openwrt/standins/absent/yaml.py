@@ -1,0 +1,3 @@
+"""Not on a router: a node under netifd must not ask for it."""
+
+raise ModuleNotFoundError("yaml is not on a router", name="yaml")
