@@ -17,7 +17,7 @@ CHROOTS := $(or $(OVNG_CHROOTS),build/chroot)
 # What the debug and sanitizer builds are for: tests that reach compiled code.
 FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch|tests\.(switch_fixture|datapath_rig|netns\.pair)' tests/unit tests/fuzz tests/netns --include='test_*.py')
 
-.PHONY: all build bytecode demo test test-long test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak fuzz wheels test-wheels deb test-deb footprint clean help
+.PHONY: all build bytecode demo test test-long test-release test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak fuzz wheels test-wheels deb test-deb footprint clean help
 .DEFAULT_GOAL := build
 
 all build: $(VENV)/.built bytecode ## Build; the command is then .venv/bin/ovng
@@ -33,9 +33,13 @@ demo: build ## A Switch, two nodes and a LAN host in namespaces; one node moves 
 
 test: $(VENV)/.dev ## The whole suite (15 minutes at most): lint, release, debug, sanitizers
 	@tools/need test
-	@$(MAKE) --jobs 2 --output-sync=target lint test-debug test-sanitize
+	@$(MAKE) --jobs 2 --output-sync=target test-sanitize test-release test-debug lint
+	@echo "== namespaces, release build"
+	@$(SUDO) $(PY) $(PYTEST) -m "not long" tests/netns
+
+test-release: $(VENV)/.dev ## All tests but those in namespaces, which want the machine to themselves
 	@echo "== suite, release build"
-	@$(SUDO) $(PY) $(PYTEST) -m "not long" tests
+	@$(SUDO) $(PY) $(PYTEST) -m "not long" --ignore tests/netns tests
 
 test-long: $(VENV)/.dev ## The tests that take too long for every day
 	@tools/need test

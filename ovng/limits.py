@@ -12,6 +12,7 @@ HEADER_SIZE = 28
 TAG_SIZE = 16  # AEAD tag, and every cut HMAC
 MAX_DATAGRAM = 65_507  # UDP over IPv4
 MAX_CONTROL_DATAGRAM = 1_232  # 1280 outer MTU - IPv6 40 - UDP 8
+MAX_PROBE_DATAGRAM = 8_952  # 9000 (jumbo frames) - IPv6 40 - UDP 8
 MIN_TUN_MTU = 1_280  # below this IPv6 goes away (RFC 8200, 5)
 DEFAULT_TUN_MTU = 1_400  # 1500 - 40 - 8 - 28 - 16 = 1408, room for PPPoE
 
@@ -87,6 +88,17 @@ TAIL_TOTAL = 64 << 20  # of a Switch, over all nodes
 PROBE_MIN = 0.06  # seconds: less would take a late answer for a lost one on a busy radio link
 PROBE_LOST = 1.5  # round trips without an answer
 PROBES_LOST_MAX = 3  # in a row: the path is dead
+
+# -- Size of datagrams on a path (section 8, RFC 8899)
+SIZE_BASE = MAX_CONTROL_DATAGRAM  # passes every path: BASE_PLPMTU
+SIZE_STEP = 8  # a search ends when what fails is so little larger than what passes
+SIZE_PARALLEL = 5  # sizes tried at once: two rounds find one of 212
+SIZE_TRIES = 2  # of a size that is searched for
+SIZE_CHECK_TRIES = 3  # of the size in use, before it counts as too large (RFC 8899, 5.1.2: MAX_PROBES)
+SIZE_CHECK_SECONDS = 0.25  # while much is sent: so a narrowed path is noticed within a second
+SIZE_CHECK_BYTES = 32_768  # in large packets between two checks: less is not much, and waits twice as long each time
+SIZE_CHECK_SECONDS_MAX = 2.0
+SIZE_RAISE_SECONDS = 600.0  # PMTU_RAISE_TIMER
 
 # -- Resolution (section 7)
 RESOLUTION_SECONDS = 300

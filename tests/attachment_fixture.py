@@ -140,6 +140,7 @@ class FakeNode:
         boot_id: int | None = None,
         grant: int | None = None,
         offset: int = 0,
+        size: int = 0,
         keepalive: int = 25,
         key: bytes | None = None,
     ) -> bytes:
@@ -157,7 +158,7 @@ class FakeNode:
             path,
             priority,
         )
-        return Update(kind, common, observed, keepalive, cookie, ticket, offset).pack(key or self.up)
+        return Update(kind, common, observed, keepalive, cookie, ticket, offset, size).pack(key or self.up)
 
 
 def only(out: list[Out], to: Locator) -> Report:

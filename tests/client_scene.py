@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TypeVar
 
 from ovng.clock import Now
-from ovng.forwarding.client import AttachmentClient, ClientConfig
+from ovng.forwarding.client import AttachmentClient
+from ovng.forwarding.clientconfig import ClientConfig
 from ovng.forwarding.clientevents import ClientEvent, NeedTls
 from ovng.forwarding.registrar import Registrar
 from ovng.forwarding.slowtable import SlowTable
 from ovng.forwarding.store import Out
 from ovng.ids import Locator, NodeID
+from ovng.limits import SIZE_BASE
 from ovng.session.keys import master_keys
 from ovng.wire.header import PacketType, parse_header
 from ovng.wire.inner import Attach, Grant
@@ -36,11 +38,14 @@ NETWORK = (prefix("10.77.0.0/16"),)
 class ClientScene:
     """A client at HOME. Nothing passes unless a test lets it: `exchange`, or by hand with `sent` and `give`."""
 
-    def __init__(self, *, attach: bool = True, keepalive: int = 25, seed: int = 3) -> None:
+    def __init__(
+        self, *, attach: bool = True, keepalive: int = 25, seed: int = 3, datagram_max: int = SIZE_BASE
+    ) -> None:
         self.now: Now = after(START, 10)
         self.place = HOME
+        self.passes = 65_507  # bytes of the largest datagram that passes the wire, either way
         self.random = seeded(seed)
-        self.client = AttachmentClient(TRUCK, self.random, TestAead, ClientConfig(keepalive))
+        self.client = AttachmentClient(TRUCK, self.random, TestAead, ClientConfig(keepalive, datagram_max=datagram_max))
         self.table = SlowTable(100, bytes(16))
         self.switch: Registrar = registrar(START, table=self.table, network=NETWORK)
         self.log: list[ClientEvent] = []
@@ -122,8 +127,8 @@ class ClientScene:
                 return count
             count += len(datagrams)
             for datagram in datagrams:
-                for out in self.at_switch(datagram):
-                    if out.to == self.place:
+                for out in self.at_switch(datagram) if len(datagram) <= self.passes else []:
+                    if out.to == self.place and len(out.datagram) <= self.passes:
                         self.give(out.datagram)
         raise AssertionError("client and Switch do not come to an end")
 

@@ -27,7 +27,9 @@ from ovng._fast.intake cimport (
     intake_release,
     intake_take,
 )
+from ovng._fast.mss cimport mss_clamp
 from ovng._fast.node cimport (
+    BULK,
     CONTROL_MAX,
     CROWD,
     EVENT_CONTROL,
@@ -276,10 +278,11 @@ cdef void _authentic(
     peer* sender,
     receive_key* key,
     uint64_t id,
-    const uint8_t* packet,
+    uint8_t* packet,
     uint32_t length,
 ) noexcept nogil:
     cdef uint64_t before = sender.received.last_ms
+    cdef uint32_t fits = <uint32_t> flag_load(&sender.fits)
     cdef address source
     cdef int verdict
     state.last_ms = sender.received.last_ms = state.via.received.last_ms = state.now_ms
@@ -302,4 +305,8 @@ cdef void _authentic(
     state.bytes += length
     sender.received.packets += 1
     sender.received.bytes += length
+    if length >= BULK:
+        state.bulk += length
+    elif fits:
+        mss_clamp(packet, length, fits)
     coalesce_put(&state.out, packet, length)

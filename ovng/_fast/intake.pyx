@@ -2,10 +2,11 @@
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from ovng._fast.frame cimport FRAME_SPARSE, frame_flags
+from ovng._fast.pages cimport pages_allocate
 from ovng._fast.udp cimport UDP_BUFFER, udp_message, udp_receive, udp_receiver_free, udp_receiver_init
 
 cdef enum:
@@ -16,7 +17,7 @@ cdef int intake_init(intake* i, unsigned int seats) noexcept nogil:
     cdef unsigned int k
     memset(i, 0, sizeof(intake))
     i.seats = seats
-    i.memory = <unsigned char*> malloc(<size_t> INTAKE_SPARES * UDP_BUFFER)
+    i.memory = pages_allocate(<size_t> INTAKE_SPARES * UDP_BUFFER)
     if i.memory == NULL:
         return -ENOMEM
     for k in range(INTAKE_SPARES):

@@ -42,8 +42,9 @@ cdef enum:
     OUTBOUND = 0  # readers of the domain
     INBOUND = 1
 
-    CONTROL_MAX = 2048  # bytes of a datagram that Python is shown
+    CONTROL_MAX = 8952  # bytes of a datagram that Python is shown
     FRAME_BUFFER = VNET_HEADER + 65536 + 64  # one TUN read: virtio header, packet
+    FRAME_PLACE = 64  # of a TUN read in its pages: behind 10 + 20 … 80 bytes of headers, payload is no byte 1 … 63 (`pages`)
     ARENA = 1 << 20  # sealed datagrams of one flush
     HELD_BYTES = 1 << 18  # packets that wait for a path
 
@@ -51,6 +52,8 @@ cdef enum:
     HELD_OUTBOUND = 1
     LINGER_MS = 100
     CROWD = 64  # datagrams in one turn of the inbound loop that are work for two
+    BULK = 1000  # bytes of a packet that may be too large for a path
+    TOO_LARGE_SHOWN = 1232  # bytes of a packet that is too large: what an ICMP error may quote
 
 # Kinds of ring records; their payloads.
 cdef enum:
@@ -62,6 +65,7 @@ cdef enum:
     EVENT_SOFT_LIMIT = 6  # the same
     EVENT_HARD_LIMIT = 7  # the same
     EVENT_TRAFFIC = 8  # nothing
+    EVENT_TOO_LARGE = 9  # peer 8 (machine order), the first bytes of a packet
 
 # Records from Python to the outbound loop.
 cdef enum:
@@ -108,6 +112,10 @@ cdef struct outbound_state:
     int tun_error  # errno of the last read; 0: all is well
     uint64_t drops[OUT_DROPS]
     bucket events
+    bucket too_large
+    uint64_t bulk  # bytes of packets of BULK and more
+    uint64_t cut  # TUN frames whose TCP was cut smaller than its sender did
+    uint64_t oversize  # packets that were too large, and left nevertheless
     uint64_t held_packets  # TUN frames that had to wait for a path
     uint64_t held_sent
     uint64_t stashed
@@ -118,7 +126,7 @@ cdef struct outbound_state:
     egress second  # copies of packets with DUP
     sparse_table flows
     stash stash  # packets to silent peers
-    uint8_t* frame  # TUN reads go here, headroom included
+    uint8_t* frame  # TUN reads go here, behind FRAME_PLACE
     uint8_t* arena
     size_t arena_used
     ring* ring
@@ -131,6 +139,7 @@ cdef struct inbound_state:
     uint64_t packets  # inner ones, authentic
     uint64_t bytes
     uint64_t keepalives
+    uint64_t bulk  # as in `outbound_state`
     uint64_t last_ms
     uint64_t drops[IN_DROPS]
     uint64_t sojourn_drop[MAX_PATHS]  # when

@@ -6,17 +6,19 @@ loop. The door to this is `io/datapath.py`.
 
 from cpython.bytes cimport PyBytes_AsString
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from ovng._fast.address cimport address_load, high_mask, low_mask, prefix
 from ovng._fast.aead cimport AEAD_KEY, AEAD_NONCE
 from ovng._fast.coalesce cimport coalesce_init
 from ovng._fast.inbound cimport inbound_run
+from ovng._fast.inner cimport INNER_MAX
 from ovng._fast.intake cimport intake_free, intake_init
 from ovng._fast.interactive cimport interactive_set
 from ovng._fast.lookup cimport lookup_init
 from ovng._fast.outbound cimport outbound_run
+from ovng._fast.pages cimport pages_allocate
 from ovng._fast.paths cimport MAX_PATHS, UNSENT_BYTES, egress_init, path
 from ovng._fast.peers cimport (
     DOUBLE_ALL,
@@ -50,14 +52,16 @@ cdef extern from "<unistd.h>" nogil:
     int close(int fd)
 
 cdef enum:
+    FITS_MIN = 576
     INJECT_MAX = 65000  # bytes: header, tag and this fit one datagram
     UNKNOWN_PER_SECOND = 100
     EVENTS_PER_SECOND = 2000  # of packets that wait for a route or a key
+    TOO_LARGE_PER_SECOND = 100
     DRAIN_MAX = 1024  # records of each ring per call
 
 CONTROL, NO_ROUTE, NO_KEY, UNKNOWN_DATA = EVENT_CONTROL, EVENT_NO_ROUTE, EVENT_NO_KEY, EVENT_UNKNOWN_DATA
 FIRST_RECEIVE, SOFT_LIMIT, HARD_LIMIT = EVENT_FIRST_RECEIVE, EVENT_SOFT_LIMIT, EVENT_HARD_LIMIT
-TRAFFIC = EVENT_TRAFFIC
+TRAFFIC, TOO_LARGE = EVENT_TRAFFIC, EVENT_TOO_LARGE
 
 
 def _in_order(names):
@@ -153,11 +157,13 @@ cdef class NodeLoops:
         node.outbound.injected = ring_create(ring_bytes, node.outbound_wake)
         node.outbound.held = ring_create(HELD_BYTES, -1)
         node.outbound.unsent = ring_create(UNSENT_BYTES, -1)
-        node.outbound.frame = <uint8_t*> malloc(FRAME_BUFFER)
-        node.outbound.arena = <uint8_t*> malloc(ARENA)
+        node.outbound.frame = pages_allocate(FRAME_PLACE + FRAME_BUFFER)
+        node.outbound.arena = pages_allocate(ARENA)
         memcpy(&node.outbound.flows.key, _bytes_of(os.urandom(8), 8), 8)
         node.outbound.events.rate = EVENTS_PER_SECOND
         node.outbound.events.tokens, node.outbound.events.at_ms = EVENTS_PER_SECOND, now
+        node.outbound.too_large.rate = TOO_LARGE_PER_SECOND
+        node.outbound.too_large.tokens, node.outbound.too_large.at_ms = TOO_LARGE_PER_SECOND, now
         node.inbound.unknown.rate = UNKNOWN_PER_SECOND
         node.inbound.unknown.tokens, node.inbound.unknown.at_ms = UNKNOWN_PER_SECOND, now
         if (
@@ -315,6 +321,21 @@ cdef class NodeLoops:
             raise LookupError(f"no peer {id:016x}")
         flag_store(&p.doubling, mode)
 
+    # -- What fits
+
+    def set_fits(self, uint64_t id, int size):
+        """Packets of at most `size` bytes reach the peer in one piece; 0: not known. LookupError: unknown peer."""
+        cdef peer* p = peer_find(&self._open().peers, id)
+        if size and not FITS_MIN <= size <= INNER_MAX:
+            raise ValueError(f"a packet has {FITS_MIN} to {INNER_MAX} bytes")
+        if p == NULL:
+            raise LookupError(f"no peer {id:016x}")
+        flag_store(&p.fits, size)
+
+    def bulk(self):
+        """Bytes of large packets that were sealed or authentic, until now."""
+        return self.node.outbound.bulk + self.node.inbound.bulk
+
     def set_interactive(self, dscp, ports):
         """DSCP values (0 … 63) and ports (0 … 65535)."""
         cdef node_state* node = self._open()
@@ -456,6 +477,8 @@ cdef class NodeLoops:
             "stashed": node.outbound.stashed,
             "resent": node.outbound.resent,
             "doubled": node.outbound.doubled,
+            "cut": node.outbound.cut,
+            "oversize": node.outbound.oversize,
             "sparse": node.outbound.sparse,
             "keepalives": node.inbound.keepalives,
             "tun_reads": node.outbound.reads,

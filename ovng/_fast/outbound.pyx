@@ -11,13 +11,17 @@ from ovng._fast.frame cimport (
 )
 from ovng._fast.inner cimport inner_check
 from ovng._fast.interactive cimport interactive_covers, interactive_set
+from ovng._fast.mss cimport mss_clamp
 from ovng._fast.node cimport (
     ARENA,
+    BULK,
     EVENT_HARD_LIMIT,
     EVENT_NO_KEY,
     EVENT_NO_ROUTE,
     EVENT_SOFT_LIMIT,
+    EVENT_TOO_LARGE,
     FRAME_BUFFER,
+    FRAME_PLACE,
     HELD_INBOUND,
     HELD_OUTBOUND,
     INJECT_KEEPALIVE,
@@ -30,6 +34,7 @@ from ovng._fast.node cimport (
     OUT_SEAL_FAILED,
     OUT_SEGMENT,
     OUT_TOO_BIG,
+    TOO_LARGE_SHOWN,
     bucket_take,
     monotonic_ms,
     node_state,
@@ -47,6 +52,8 @@ from ovng._fast.segment cimport (
     SEGMENT_TRUNCATED,
     VNET_HEADER,
     segment_begin,
+    segment_fit,
+    segment_largest,
     segment_next,
     segmenter,
     vnet_header,
@@ -70,6 +77,8 @@ cdef enum:
     BATCH_READS = 64
     BATCH_SUPERS = 2  # more would delay the first ones and fit the arena no better
     SUPER = 16384  # bytes from which a read counts as one
+    DONT_FRAGMENT = 0x40  # in IPv4's seventh byte
+    IPV6_MTU_MIN = 1280  # no IPv6 sender makes packets smaller (RFC 8200, 5)
     TUN_RETRY_MS = 200  # after a read error, which would make `poll` spin
 
 
@@ -225,9 +234,10 @@ cdef bint _read_tun(node_state* node, outbound_state* out) noexcept nogil:
     cdef int i
     cdef ssize_t size
     cdef size_t head = VNET_HEADER if node.vnet else 0
+    cdef uint8_t* frame = out.frame + FRAME_PLACE
     memset(&vnet, 0, sizeof(vnet))
     for i in range(BATCH_READS):
-        size = read(node.tun_fd, out.frame, FRAME_BUFFER)
+        size = read(node.tun_fd, frame, FRAME_BUFFER)
         if size <= 0:
             if size < 0 and errno == EINTR:
                 continue
@@ -240,8 +250,8 @@ cdef bint _read_tun(node_state* node, outbound_state* out) noexcept nogil:
             out.drops[OUT_SEGMENT - SEGMENT_TRUNCATED - 1] += 1
             continue
         if head:
-            memcpy(&vnet, out.frame, VNET_HEADER)
-        _forward(node, out, &vnet, out.frame + head, <size_t> size - head)
+            memcpy(&vnet, frame, VNET_HEADER)
+        _forward(node, out, &vnet, frame + head, <size_t> size - head)
         if size >= SUPER:
             supers += 1
             if supers == BATCH_SUPERS:
@@ -277,11 +287,42 @@ cdef void _forward(
         if sparse_put(&out.flows, packet, length, out.now_ms):
             where.flags |= FRAME_SPARSE
             out.sparse += 1
+        _fit(out, &where, &segments, packet, length)
     while segment_next(&segments, &at, &size):
         if where.key == NULL or not _seal(node, out, &where, at, size):
             _tell_waiting(out, &where, at, size)
         elif where.silent:
             out.stashed += stash_put(&out.stash, where.id, out.now_ms, at, size)
+
+
+cdef inline void _fit(
+    outbound_state* out, const target* where, segmenter* segments, uint8_t* packet, size_t length
+) noexcept nogil:
+    """Heed how much reaches the peer in one piece: SYNs say so, TCP is cut smaller, the sender of others is told."""
+    cdef uint32_t fits = <uint32_t> flag_load(&where.to.fits)
+    if length >= BULK:
+        out.bulk += length
+    if fits == 0:
+        return
+    if segment_largest(segments) > fits:
+        _too_large(out, where, segments, packet, length, fits)
+    else:
+        mss_clamp(packet, length, fits)
+
+
+cdef void _too_large(
+    outbound_state* out, const target* where, segmenter* segments, const uint8_t* packet, size_t length, uint32_t fits
+) noexcept nogil:
+    """Told to who forbids fragments. What cannot be cut leaves as it is, and the outer IP layer fragments it."""
+    cdef bint tell = packet[6] & DONT_FRAGMENT if packet[0] >> 4 == 4 else segment_largest(segments) > IPV6_MTU_MIN
+    if tell and bucket_take(&out.too_large, out.now_ms):
+        ring_put(
+            out.ring, EVENT_TOO_LARGE, &where.id, sizeof(where.id), packet, min(length, <size_t> TOO_LARGE_SHOWN)
+        )
+    if segment_fit(segments, fits):
+        out.cut += 1
+    else:
+        out.oversize += 1
 
 
 cdef void _find_target(node_state* node, const address* destination, target* where) noexcept nogil:

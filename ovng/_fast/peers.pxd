@@ -66,6 +66,7 @@ cdef struct peer:
     void* prefixes  # prefix_set*, published, never NULL
     uint64_t sealed_under  # print of the newest sending key, retired or not; control thread only
     int doubling  # DOUBLE_NONE …; stored by the control thread
+    int fits  # bytes of the largest packet that reaches it in one piece, 0: not known; the control thread's
     uint64_t unanswered_ms  # when TCP data was sent, at least LOOK_MS apart; the outbound loop's (`stash`)
     traffic sent
     uint64_t apart[8]

@@ -7,6 +7,9 @@ No payload byte is copied. Segment i's payload lies in the buffer where it is ne
 before it, over the tail of segment i−1. So the caller must be done with one segment (sealed into another buffer)
 before it asks for the next. Only the headers of the first segment are saved aside.
 
+Where the way to a peer is narrower than the TUN, TCP is cut smaller here than its sender has cut it: its sequence
+numbers count bytes, so the far end sees nothing but smaller segments, and nothing needs to be fragmented.
+
     read:       | headers | payload 0 | payload 1 | payload 2 |
     segment 0:  [ headers | payload 0 ]
     segment 1:            [·· headers | payload 1 ]
@@ -58,6 +61,16 @@ cdef struct segmenter:
 
 # `packet` (without the virtio header) stays the caller's and is written to. 0, or a negative segment_reason.
 cdef int segment_begin(segmenter* s, const vnet_header* vnet, uint8_t* packet, size_t length) noexcept nogil
+
+
+cdef inline uint32_t segment_largest(const segmenter* s) noexcept nogil:
+    """Bytes of the largest packet that will come out."""
+    return s.headers + (s.size if s.size < s.payload else s.payload)
+
+
+# Between the two: cut TCP smaller, so that no packet is larger than `fits`. False: it is no TCP that may be cut (a SYN,
+# urgent data, a signature, a wrong checksum, a fragment), and comes out as it is.
+cdef bint segment_fit(segmenter* s, uint32_t fits) noexcept nogil
 
 # 1 with the next packet, valid until the next call; 0 when all are out.
 cdef int segment_next(segmenter* s, uint8_t** packet, uint32_t* length) noexcept nogil

@@ -17,10 +17,15 @@ from ovng._fast.inner cimport (
     UDP_CHECKSUM,
     UDP_HEADER,
     checksum_add,
+    checksum_fold,
     checksum_put,
     inner_check,
     inner_protocol,
     inner_set_length,
+    pseudo_header,
+)
+from ovng._fast.mss cimport (
+    OPTION_AO, OPTION_MD5, TCP_FLAGS, TCP_SYN, mss_clamp, tcp_begins, tcp_option,
 )
 
 from ovng.errors import Malformed
@@ -37,6 +42,8 @@ DROP_NAMES = {
 cdef enum:
     FIN_PSH = 0x01 | 0x08  # belong to the last segment
     CWR = 0x80  # belongs to the first
+    RST_URG = 0x04 | 0x20
+    CUT_MIN = 256  # payload bytes: less is no segment size
 
 
 cdef int segment_begin(segmenter* s, const vnet_header* vnet, uint8_t* packet, size_t length) noexcept nogil:
@@ -100,13 +107,53 @@ cdef int _begin_super(segmenter* s, const vnet_header* vnet, uint8_t* packet, si
     memcpy(&told, packet + start + vnet.csum_offset, 2)
     s.pseudo = <uint64_t> told + <uint16_t> ~htobe16(<uint16_t> (length - start))
     store_be16(packet + start + vnet.csum_offset, 0)
-    memcpy(s.saved, packet, s.headers)
-    if version == 4:
-        s.identification = load_be16(packet + 4)
-    if s.tcp:
-        s.sequence = load_be32(packet + start + 4)
-        s.tcp_flags = packet[start + 13]
+    _save_headers(s)
     return 0
+
+
+cdef inline void _save_headers(segmenter* s) noexcept nogil:
+    cdef uint8_t* transport = s.packet + s.transport
+    memcpy(s.saved, s.packet, s.headers)
+    if s.packet[0] >> 4 == 4:
+        s.identification = load_be16(s.packet + 4)
+    if s.tcp:
+        s.sequence = load_be32(transport + 4)
+        s.tcp_flags = transport[TCP_FLAGS]
+
+
+cdef bint segment_fit(segmenter* s, uint32_t fits) noexcept nogil:
+    if s.headers == 0 and not _begin_cut(s):
+        return False
+    if not s.tcp or fits < s.headers + CUT_MIN:
+        return False
+    s.size = min(s.size, fits - s.headers)
+    return True
+
+
+cdef bint _begin_cut(segmenter* s) noexcept nogil:
+    """Make a whole TCP packet one that is to be segmented. Its checksum is made anew, so it must have been right."""
+    cdef uint8_t* packet = s.packet
+    cdef uint32_t length = s.payload
+    cdef int start = tcp_begins(packet, length)
+    cdef uint8_t* tcp = packet + start
+    cdef uint64_t pseudo
+    cdef uint32_t headers
+    if start == 0 or tcp[TCP_FLAGS] & (TCP_SYN | RST_URG) or (packet[0] >> 4 == 4 and load_be16(packet + 6) & 0x2000):
+        return False
+    headers = <uint32_t> start + (tcp[12] >> 4) * 4
+    if headers < <uint32_t> start + TCP_HEADER or headers >= length:
+        return False
+    if tcp_option(tcp, length - start, OPTION_MD5) or tcp_option(tcp, length - start, OPTION_AO):
+        return False
+    pseudo = pseudo_header(packet, PROTOCOL_TCP, 0)
+    if checksum_fold(checksum_add(tcp, length - start, pseudo + htobe16(<uint16_t> (length - start)))) != 0xFFFF:
+        return False
+    s.tcp, s.transport, s.headers = True, <uint32_t> start, headers
+    s.payload = s.size = length - headers
+    s.pseudo = pseudo
+    store_be16(tcp + TCP_CHECKSUM, 0)
+    _save_headers(s)
+    return True
 
 
 cdef int segment_next(segmenter* s, uint8_t** packet, uint32_t* length) noexcept nogil:
@@ -151,8 +198,28 @@ cdef inline void _finish_headers(segmenter* s, uint8_t* packet, uint32_t take, b
     )
 
 
-def segments(bytes frame not None):
-    """The packets that one TUN read (virtio header first) stands for. Raises Malformed with the drop's reason."""
+def clamped(bytes packet not None, uint32_t fits):
+    """The packet, with its MSS lowered to what packets of `fits` bytes carry if it is a SYN. Raises Malformed."""
+    cdef size_t length = <size_t> len(packet)
+    cdef uint8_t* copy
+    if inner_check(<const uint8_t*> PyBytes_AsString(packet), length) < 0:
+        raise Malformed(DROP_NAMES[SEGMENT_LENGTH])
+    copy = <uint8_t*> malloc(length)
+    if copy == NULL:
+        raise MemoryError
+    try:
+        memcpy(copy, PyBytes_AsString(packet), length)
+        mss_clamp(copy, length, fits)
+        return (<char*> copy)[:length]
+    finally:
+        free(copy)
+
+
+def segments(bytes frame not None, uint32_t fits=0):
+    """The packets that one TUN read (virtio header first) stands for, TCP cut to `fits` bytes (0: as its sender did).
+
+    Raises Malformed with the drop's reason.
+    """
     cdef segmenter s
     cdef vnet_header vnet
     cdef uint8_t* packet
@@ -173,6 +240,8 @@ def segments(bytes frame not None):
         verdict = segment_begin(&s, &vnet, copy, size - VNET_HEADER)
         if verdict < 0:
             raise Malformed(DROP_NAMES[verdict])
+        if fits and segment_largest(&s) > fits:
+            segment_fit(&s, fits)
         found = []
         while segment_next(&s, &packet, &length):
             found.append((<char*> packet)[:length])

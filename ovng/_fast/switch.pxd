@@ -21,7 +21,9 @@ cdef enum:
     STAMP_MS = 1000  # one event per second, source and ID (PROTOCOL 6.1)
     BUCKET_RATE = 4096  # events per second that Python is asked to look at, per worker
     BUCKET_BURST = 1024
-    ENDPOINT_MAX = 1232  # no CONTROL, REPORT or PRIVATE is built larger (PROTOCOL 1)
+    ENDPOINT_MAX = 1232  # no CONTROL, REPORT or PRIVATE is built larger (PROTOCOL 1), but
+    PROBE_MAX = 8952  # a PROBE
+    REPORT_PROBE = 6  # its key ID byte
 
     EVENT_ENDPOINT = 1
     EVENT_UNMATCHED = 2  # its source is attached, and sends from elsewhere

@@ -23,8 +23,8 @@ from libc.string cimport memcmp, memcpy, memset
 from cpython.bytes cimport PyBytes_AsString
 
 from ovng._fast.frame cimport (
-    FRAME_CONTROL, FRAME_DATA, FRAME_DUP, FRAME_HEADER, FRAME_PRIVATE, FRAME_REPORT, FRAME_SHORT, frame_check, frame_destination, frame_flags,
-    frame_source, store_be32, store_be64,
+    FRAME_CONTROL, FRAME_DATA, FRAME_DUP, FRAME_HEADER, FRAME_PRIVATE, FRAME_REPORT, FRAME_SHORT, FRAME_SPARSE, frame_check,
+    frame_destination, frame_flags, frame_source, store_be32, store_be64,
 )
 from ovng._fast.intake cimport (
     INTAKE_CLASSES, intake_backlog, intake_count, intake_free, intake_init, intake_receive, intake_release, intake_take,
@@ -114,16 +114,18 @@ cdef void _to_endpoint(
     """One datagram for the Switch itself. Its answers go where it came from, so no source is refused here."""
     cdef uint64_t source = frame_source(packet)
     cdef int verdict
-    cdef bint known
+    cdef bint known, probe
     if kind == FRAME_DATA:
         worker.counters[SWITCH_DROP_ENDPOINT_TYPE] += 1
-        return
-    if length > ENDPOINT_MAX:
-        worker.counters[SWITCH_DROP_ENDPOINT_SIZE] += 1
         return
     verdict = table_source(
         worker.table, table_lookup(worker.table, source), source, <const uint8_t*> &message.source, 0
     )
+    # Only who is where the table says may fill the ring with what is large.
+    probe = kind == FRAME_REPORT and packet[1] == REPORT_PROBE and verdict == TABLE_LIVE
+    if length > (PROBE_MAX if probe else ENDPOINT_MAX):
+        worker.counters[SWITCH_DROP_ENDPOINT_SIZE] += 1
+        return
     known = verdict == TABLE_LIVE or (verdict != TABLE_UNKNOWN and _take(&worker.elsewhere, worker.now))
     if _tell(worker, known, EVENT_ENDPOINT, message, packet, length, length) < 0:
         worker.counters[SWITCH_DROP_ENDPOINT_FULL] += 1
@@ -177,7 +179,7 @@ cdef void _forward(
     if table_wants_tail(node) and run.kind == FRAME_DATA:
         tail_keep(
             &worker.tail, run.flow.dst, run.flow.dst_hash, data, length, run.segment if count > 1 else length, count,
-            worker.now,
+            frame_flags(data) & FRAME_SPARSE != 0, worker.now,
         )
     if table_copies(node) and run.kind == FRAME_DATA and frame_flags(data) & FRAME_DUP:
         _copy(worker, run, data, length, count, node)

@@ -11,8 +11,8 @@ cdef enum:
 cdef struct tail_head:
     uint64_t dst  # 0: nobody
     uint64_t latest  # position of its newest entry, 0: none
-    uint64_t window  # milliseconds: since when `spent` counts
-    uint64_t spent  # bytes
+    uint64_t until  # milliseconds: when `spent` begins again
+    uint64_t spent  # bytes, of bulk
 
 
 # In the log, before its bytes.
@@ -28,7 +28,9 @@ cdef struct tail_entry:
 
 cdef struct tail_log:
     uint8_t* bytes  # NULL: nothing is kept
-    uint64_t size
+    uint64_t size  # at most
+    uint64_t extent  # of it in use, a power of two
+    uint64_t began  # milliseconds: the present round
     uint64_t end  # position behind the newest entry; positions only grow
     tail_head* heads
     uint64_t* found  # positions of one replay, newest first
@@ -42,7 +44,7 @@ cdef int tail_init(tail_log* log, uint64_t size) noexcept nogil
 cdef void tail_free(tail_log* log) noexcept nogil
 cdef void tail_keep(
     tail_log* log, uint64_t dst, uint64_t dst_hash, const uint8_t* data, uint32_t length, uint32_t segment,
-    uint32_t count, uint64_t now,
+    uint32_t count, bint sparse, uint64_t now,
 ) noexcept nogil
 # How many entries are to be sent again: `found` has them, newest first.
 cdef unsigned int tail_collect(tail_log* log, uint64_t dst, uint64_t dst_hash, uint64_t now) noexcept nogil

@@ -16,9 +16,10 @@ from libc.errno cimport (
     ENETUNREACH, ENOBUFS, ENODEV, ENOMEM, ENOTSOCK, EPERM, errno,
 )
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from ovng._fast.pages cimport pages_allocate
 from ovng._fast.ring cimport ring_put_newest
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -76,7 +77,7 @@ cdef int udp_receiver_init(udp_receiver* receiver, int fd, unsigned int size) no
     memset(receiver, 0, sizeof(udp_receiver))
     receiver.fd = fd
     receiver.size = receiver.used = size
-    receiver.buffers = <unsigned char*>malloc(<size_t>size * UDP_BUFFER)
+    receiver.buffers = pages_allocate(<size_t>size * UDP_BUFFER)
     receiver.headers = <mmsghdr*>calloc(size, sizeof(mmsghdr))
     receiver.pieces = <iovec*>calloc(size, sizeof(iovec))
     receiver.names = <sockaddr_in6*>calloc(size, sizeof(sockaddr_in6))

@@ -7,7 +7,6 @@ no tag means anything and `10:20` is not a base-60 number. Whatever the bytes ar
 
 from __future__ import annotations
 
-import difflib
 import os
 import pwd
 import re
@@ -179,6 +178,8 @@ class Section:
         """Refuse a key that is not known, and guess which one was meant."""
         for key, (node, _) in self._nodes.items():
             if key not in known:
+                import difflib  # 0.4 MB, for this error only
+
                 near = difflib.get_close_matches(key, known, 1)
                 hint = f": did you mean `{near[0]}`?" if near else f"; known are {', '.join(sorted(known))}"
                 line = node.line + 1

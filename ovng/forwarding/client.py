@@ -17,10 +17,10 @@ Nothing that arrives raises; what is wrong with it is in `counters`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from ovng.clock import Now
 from ovng.errors import Malformed
+from ovng.forwarding.clientconfig import ClientConfig
 from ovng.forwarding.clientevents import (
     AttachedNow,
     ClientEvent,
@@ -51,7 +51,7 @@ from ovng.forwarding.routelist import RouteListCopy
 from ovng.forwarding.silence import Silence
 from ovng.forwarding.store import AeadFactory, Random
 from ovng.ids import IPAddress, Locator, NodeID
-from ovng.limits import ATTACH_AGAIN_BEFORE, KEEPALIVE_DEFAULT, MAX_PATHS, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN
+from ovng.limits import ATTACH_AGAIN_BEFORE, MAX_PATHS, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN, SIZE_CHECK_SECONDS
 from ovng.session.backoff import Backoff, fraction, jittered
 from ovng.wire.inner import Attach, AttachMode, Grant
 from ovng.wire.report import (
@@ -62,6 +62,7 @@ from ovng.wire.report import (
     Mismatch,
     Nak,
     NakReason,
+    Probed,
     ReportKind,
     Update,
     parse_report,
@@ -76,21 +77,13 @@ _OWN_REPORT = 0.05  # what counts as sent so soon after a report of ours is that
 _TLS_AFTER_SILENCE = 300.0  # it may be another Switch by now, which does not answer what is not for it
 
 
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
-    """`keepalive` in seconds, 5 … 600: how often the Switch hears from an idle node."""
-
-    keepalive: int = KEEPALIVE_DEFAULT
-    copies: bool = False
-    """All paths take copies of what others send twice."""
-
-
 class AttachmentClient:
     """One node's attachment to its Switch. Not thread-safe."""
 
     def __init__(self, me: NodeID, random: Random, seal: AeadFactory, config: ClientConfig | None = None) -> None:
         self._me, self._random, self._factory = me, random, seal
-        self._keepalive, self._copies = (config.keepalive, config.copies) if config else (KEEPALIVE_DEFAULT, False)
+        config = config or ClientConfig()
+        self._keepalive, self._copies, self._datagram_max = config.keepalive, config.copies, config.datagram_max
         self._instance = int.from_bytes(random(8), "big")
         self._held: GrantHeld | None = None
         self._outgoing: list[tuple[int, bytes]] = []
@@ -107,6 +100,7 @@ class AttachmentClient:
         self._tls: NeedTls | None = None
         self._tls_again = 0.0  # monotonic, as the next ones
         self._moved_at: float | None = None
+        self._looked_at = float("-inf")
         self._leave_by: float | None = None
         self._stopped = False
         self.history = LocatorHistory()
@@ -135,8 +129,14 @@ class AttachmentClient:
         """What is known of a path, for status."""
         return self._paths.get(index)
 
-    def add_path(self, index: int, priority: int, now: Now) -> None:
-        """There is a path `index` (0 … 3), `priority` 0 … 255 (0 = best): the Switch is told."""
+    @property
+    def reach(self) -> int:
+        """Bytes of the largest datagram that comes to us, and leaves from us, in one piece by every path in use."""
+        others = [path.size.size for path in self._paths.values() if path.knows_where()] if self._copies else []
+        return min(self._here.size.size, *others) if others else self._here.size.size
+
+    def add_path(self, index: int, priority: int, now: Now, *, metered: bool = False) -> None:
+        """There is a path `index` (0 … 3), `priority` 0 … 255 (0 = best): the Switch is told. `metered`: it costs."""
         if not 0 <= index < MAX_PATHS:
             raise ValueError(f"a path is 0 to {MAX_PATHS - 1}")
         known = self._paths.get(index)
@@ -144,12 +144,12 @@ class AttachmentClient:
             known = self._paths[index] = self._new_path(index, priority)
             known.reporter.use(self._held)
             known.reporter.active = index == self.active
-        known.reporter.priority = priority
+        known.reporter.priority, known.metered = priority, metered
         self.network_changed(now, index)
 
-    def set_priority(self, index: int, priority: int) -> None:
+    def set_priority(self, index: int, priority: int, *, metered: bool = False) -> None:
         """Told by the path's next report."""
-        self._paths[index].reporter.priority = priority
+        self._paths[index].reporter.priority, self._paths[index].metered = priority, metered
 
     def remove_path(self, index: int) -> None:
         """The path is gone. The active one stays until another is activated."""
@@ -167,7 +167,9 @@ class AttachmentClient:
         self._reporter.finish()
         self.active = index
         self._reporter.active = True
-        self.network_changed(now, index, lost=lost)
+        if self._tells_moves():
+            self._moved_at = now.mono
+            self._reporter.moved(now, replay=lost)
 
     # -- What the owner wants
 
@@ -243,13 +245,16 @@ class AttachmentClient:
 
     def network_changed(self, now: Now, index: int | None = None, *, lost: bool = True) -> None:
         """Our address may be another, on this path or (None) on all: tell the Switch at once."""
-        if self._stopped or self._leave_by is not None or (self._held is None and self._tls is None):
+        if not self._tells_moves():
             return
         for each, path in self._paths.items():
             if index in (None, each):
                 if each == self.active:
                     self._moved_at = now.mono
-                path.reporter.moved(now, replay=lost)
+                path.moved(now, lost=lost)
+
+    def _tells_moves(self) -> bool:
+        return not self._stopped and self._leave_by is None and (self._held is not None or self._tls is not None)
 
     def heard_from_switch(self, mono: float, index: int | None = None) -> None:
         """When anything last came from the Switch, by this path (None: the active one), in monotonic seconds."""
@@ -261,6 +266,10 @@ class AttachmentClient:
     def idle(self, now: Now) -> bool:
         """Nothing passes: whoever counts packets need not tell until something does."""
         return not self._silence.traffic(now.mono)
+
+    def passed_bulk(self, total: int, mono: float) -> None:
+        """Bytes that were sent and received in large packets since the start."""
+        self._here.size.bulk(total, mono)
 
     def sent_traffic(self, mono: float) -> None:
         """When traffic was last sent, in monotonic seconds."""
@@ -334,8 +343,12 @@ class AttachmentClient:
         if self._tls is not None:
             times.append(self._tls_again)
         if self._held is not None:
-            for path in self._paths.values():
+            for index, path in self._paths.items():
                 times += [path.reporter.deadline(), path.next_refresh]
+                if self._probes_sizes(index, path):
+                    times.append(path.size.deadline(path.rtt.srtt))
+            if self._here.size.checked and self._silence.traffic(now.mono):
+                times.append(self._looked_at + SIZE_CHECK_SECONDS)  # how much is large is asked then
             if self._probes(now):
                 times.append(self._here.prober.deadline(self.rtt.srtt))
             times += [now.mono + (self._held.renew_at - now.boot), self._crl.deadline()]
@@ -346,6 +359,7 @@ class AttachmentClient:
         """Do what is due; harmless when nothing is."""
         if self._stopped:
             return
+        self._looked_at = now.mono
         if self._leave_by is not None and now.mono >= self._leave_by:
             self._left()
             return
@@ -390,6 +404,11 @@ class AttachmentClient:
                 self._tell_silent(index, now)
         if path.unanswered():
             self._tell_silent(index, now)
+        if self._probes_sizes(index, path):
+            path.probe_sizes(now)
+
+    def _probes_sizes(self, index: int, path: ClientPath) -> bool:
+        return path.knows_where() and (index == self.active or not path.metered) and self._leave_by is None
 
     def _tell_silent(self, index: int, now: Now) -> None:
         """What was dead before may live again: without the active path, all others are asked at once."""
@@ -410,7 +429,7 @@ class AttachmentClient:
         queue = lambda datagram: self._outgoing.append((index, datagram))  # noqa: E731
         reporter = Reporter(self._me, self._random, self._keepalive, queue, index, priority)
         reporter.copies = self._copies
-        return ClientPath(reporter)
+        return ClientPath(reporter, self._datagram_max)
 
     def _send_active(self, datagram: bytes) -> None:
         self._outgoing.append((self.active, datagram))
@@ -420,7 +439,7 @@ class AttachmentClient:
 
     # -- Inside: reports
 
-    def _authenticated(self, report: Ack | Nak | CrlPiece, datagram: bytes, held: GrantHeld, now: Now) -> bool:
+    def _authenticated(self, report: Ack | Nak | CrlPiece | Probed, datagram: bytes, held: GrantHeld, now: Now) -> bool:
         """True if it answers what we sent: a copy of an answer does not, nor what is pushed."""
         if report.common.boot_id not in (held.boot_id, held.candidate):
             self.counters["boot_id"] += 1
@@ -430,6 +449,8 @@ class AttachmentClient:
             return self._ack(report, held, now)
         elif isinstance(report, Nak):
             return self._nak(report, held, now)
+        elif isinstance(report, Probed):
+            return self._probed(report, now)
         else:
             asked = self._reporter.answered(report.common.number)  # the active path has asked
             self._silence.answered(now.mono)
@@ -447,6 +468,7 @@ class AttachmentClient:
             self.counters["echo"] += 1
             return False
         path.answered(now.mono - sent.at, now)
+        path.size.answered(ack.common.number, 0, now.mono)
         self._events.append(PathAnswered(index))
         self._adopt(held, ack.common.boot_id, index, now)
         exchange = path.reporter.exchange
@@ -459,6 +481,14 @@ class AttachmentClient:
             self._seen_at(index, ack.observed, now)
         self._answered(now, index)
         self._told_crl(ack.crl_number, now)
+        return True
+
+    def _probed(self, probed: Probed, now: Now) -> bool:
+        path = self._paths.get(probed.common.path)
+        if path is None or not path.probed(probed, now):
+            self.counters["echo"] += 1
+            return False
+        self._silence.answered(now.mono)
         return True
 
     def _nak(self, nak: Nak, held: GrantHeld, now: Now) -> bool:

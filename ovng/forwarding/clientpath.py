@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from ovng.clock import Now
 from ovng.forwarding.history import RttEstimate
+from ovng.forwarding.pathsize import PathSize
 from ovng.forwarding.prober import Prober
 from ovng.forwarding.reporter import Reporter
 from ovng.ids import Locator
-from ovng.wire.report import ReportKind
+from ovng.limits import SIZE_BASE
+from ovng.wire.report import Probed, ReportKind
 
 SILENT_TRIES = 3  # of a report, 2 s together: what nobody has answered then is worth a look at other paths
 
@@ -15,8 +17,11 @@ SILENT_TRIES = 3  # of a report, 2 s together: what nobody has answered then is 
 class ClientPath:
     """`next_refresh` in monotonic seconds."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, datagram_max: int = SIZE_BASE) -> None:
         self.reporter = reporter
+        self.size = PathSize(datagram_max)
+        self.metered = False
+        """Sizes are probed only while data goes this way."""
         self.prober = Prober()
         self.rtt = RttEstimate()
         self.next_refresh = 0.0
@@ -30,6 +35,31 @@ class ClientPath:
         self.rtt.add(sample)
         self.prober.heard(now.mono)
         self.silent = False
+
+    def moved(self, now: Now, *, lost: bool) -> None:
+        """It leads another way from now on."""
+        self.size.restart()
+        self.reporter.moved(now, replay=lost)
+
+    def probe_sizes(self, now: Now) -> None:
+        """Send what is due to learn how large datagrams may be."""
+        sizes = self.size.due(now.mono, self.rtt.srtt, self.reporter.loss.share(now.mono))
+        if sizes:
+            probes = {self.reporter.probe_size(size, now): size for size in sizes}
+            self.size.sent(probes, self.reporter.probe(now), now.mono)
+
+    def probed(self, probed: Probed, now: Now) -> bool:
+        """An authentic PROBED. False: it answers none of ours."""
+        sent = self.reporter.answered(probed.common.number)
+        if sent is None or sent.kind != ReportKind.PROBE:
+            return False
+        if self.reporter.says_now(sent):
+            self.size.answered(probed.common.number, probed.size, now.mono)
+        return True
+
+    def knows_where(self) -> bool:
+        """The Switch knows this path, and has nothing to answer about it."""
+        return self.observed is not None and self.reporter.exchange is None and not self.silent
 
     def worked_until(self) -> float:
         """The last instant at which nothing spoke against it, monotonic; −inf: it has never worked.

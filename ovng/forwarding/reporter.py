@@ -122,9 +122,13 @@ class Reporter:
             self.exchange = None
             self.begin(ReportKind.MOVE if self.active else ReportKind.REFRESH, now)
 
-    def probe(self, now: Now) -> None:
-        """One REFRESH, whatever is under way; its owner counts the answers."""
-        self._emit(ReportKind.REFRESH, UNKNOWN_LOCATOR, NO_COOKIE, False, 0, now)
+    def probe(self, now: Now) -> int:
+        """One REFRESH, whatever is under way; its owner counts the answers. Its number; 0: none was sent."""
+        return self._emit(ReportKind.REFRESH, UNKNOWN_LOCATOR, NO_COOKIE, False, 0, now)
+
+    def probe_size(self, size: int, now: Now) -> int:
+        """One PROBE of `size` bytes, likewise."""
+        return self._emit(ReportKind.PROBE, UNKNOWN_LOCATOR, NO_COOKIE, False, 0, now, size)
 
     def get_crl(self, offset: int, now: Now) -> None:
         """Ask for a piece of the revocation list, once."""
@@ -139,7 +143,7 @@ class Reporter:
 
     def accept(self, ack: Ack, sent: Sent, now: Now) -> bool:
         """An ACK of ours. True when it ends the exchange (then `exchange` is what it was for, until `finish`)."""
-        if sent.era != self._era or sent.kind == ReportKind.GET_CRL:
+        if sent.era != self._era or sent.kind not in _RANK:
             return False
         exchange = self.exchange or Exchange(sent.kind, sent.at)  # late, but true
         if _RANK[sent.kind] < _RANK[exchange.kind] and not sent.proved:
@@ -152,6 +156,10 @@ class Reporter:
             return False
         self.exchange = None
         return True
+
+    def says_now(self, sent: Sent) -> bool:
+        """Whether an answer to it tells of the network as it is."""
+        return sent.era == self._era
 
     def finish(self) -> None:
         """Whatever was under way is over."""
@@ -260,25 +268,36 @@ class Reporter:
         ):  # a hint's cookie is for one try; then we say it plainly
             exchange.observed, exchange.cookie = UNKNOWN_LOCATOR, NO_COOKIE
 
-    def _emit(self, kind: ReportKind, observed: Locator, cookie: bytes, ticketed: bool, offset: int, now: Now) -> None:
+    def _emit(
+        self,
+        kind: ReportKind,
+        observed: Locator,
+        cookie: bytes,
+        ticketed: bool,
+        offset: int,
+        now: Now,
+        size: int = MAX_CONTROL_DATAGRAM,
+    ) -> int:
         held = self._held
         if held is None:
-            return
+            return 0
         number = held.next_sequence()
         if number is None:
             self.tls_reason = "sequence_used_up"
-            return
+            return 0
         boot_id = held.boot_id if held.candidate is None else held.candidate
         flags = ReportFlags.TAIL | (ReportFlags.COPY if self.copies else ReportFlags.NONE)
         if self._replay and kind in (ReportKind.MOVE, ReportKind.CONFIRM):
             flags |= ReportFlags.REPLAY
         common = Common(held.switch_id, self._me, number, boot_id, held.grant, self._path, self.priority, flags)
         ticket = held.ticket if ticketed else b""
-        datagram = Update(kind, common, observed, self._keepalive, cookie, ticket, offset).pack(held.up)
-        assert len(datagram) <= MAX_CONTROL_DATAGRAM
-        self.loss.sent(number, now.mono)
+        datagram = Update(kind, common, observed, self._keepalive, cookie, ticket, offset, size).pack(held.up)
+        assert len(datagram) <= size
+        if kind != ReportKind.PROBE:  # that a large one is lost says nothing about others
+            self.loss.sent(number, now.mono)
         self._sent[number] = Sent(kind, now.mono, echo_of(datagram), self._era, any(cookie))
         while len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
         self.last_sent = now.mono
         self._queue(datagram)
+        return number

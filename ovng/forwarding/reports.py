@@ -33,6 +33,7 @@ from ovng.wire.report import (
     Common,
     Nak,
     NakReason,
+    Probed,
     ReportFlags,
     ReportKind,
     Update,
@@ -105,6 +106,9 @@ class Reports:
             return self._hints.mismatch_report(common, source, now)
         if common.number == last:
             return self._repeated(update, down, source, now)
+        if update.kind == ReportKind.PROBE and not self._is_own(common, source):
+            self._counters["probe_elsewhere"] += 1
+            return self._hints.mismatch_report(common, source, now)
         if update.kind == ReportKind.REFRESH and not self._is_own(common, source):
             if not self._hints.proves(update.cookie, common.src, source, now):
                 return self._refresh_elsewhere(update, down, source, now)
@@ -117,6 +121,8 @@ class Reports:
     def _repeated(self, update: Update, down: bytes, source: Locator, now: Now) -> list[Out]:
         """A number seen before: the network's copy, or an attacker's that came first."""
         common = update.common
+        if update.kind == ReportKind.PROBE:  # asked once, answered once: its answer is large
+            return self._drop("probe_repeated")
         move = self._moves.of(common.src)
         raced = move is not None and move.path == common.path
         if self._is_provisional(common, source) or (self._is_own(common, source) and not raced):
@@ -147,6 +153,8 @@ class Reports:
             return self._ack(update, down, source, now, lifetime=0)
         if update.kind == ReportKind.GET_CRL:
             return self._crl_piece(update, down, source)
+        if update.kind == ReportKind.PROBE:
+            return [Out(Probed(common.answer(self._boot_id), update.size).pack(down), source)]
         if update.kind == ReportKind.REFRESH:
             return self._refresh(update, record, down, source, now)
         return self._move(update, record, down, source, now)

@@ -11,6 +11,7 @@ Call everything from one thread.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -25,6 +26,7 @@ from ovng._fast import node as fast
 from ovng._fast.udp import gso_limit, stamp
 from ovng.errors import SystemProblem
 from ovng.ids import LOCATOR_SIZE, NODE_ID_SIZE, Locator, NodeID, Prefix
+from ovng.io.sockets import set_fragments
 from ovng.io.tun import Tun
 
 Event = (
@@ -33,6 +35,7 @@ Event = (
     | tuple[Literal["no_key"], NodeID, bytes]  # peer, IP packet that waits for a key
     | tuple[Literal["unknown_data"], NodeID]  # source of DATA without a session; at most 100 per second
     | tuple[Literal["first_receive", "soft_limit", "hard_limit"], NodeID, int]  # peer, key ID; once per generation
+    | tuple[Literal["too_large"], NodeID, bytes]  # peer, the first bytes of an IP packet; at most 100 per second
     | tuple[Literal["traffic"]]  # the first packet after `wake_on_traffic`
 )
 
@@ -49,9 +52,6 @@ _KEY_EVENTS: dict[int, Literal["first_receive", "soft_limit", "hard_limit"]] = {
 
 _SOL_UDP = 17
 _UDP_GRO = 104  # <linux/udp.h>
-_IP_MTU_DISCOVER = 10
-_IPV6_MTU_DISCOVER = 23
-_PMTUDISC_DONT = 0
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 
 
@@ -226,6 +226,15 @@ class NodeDataPath:
         """
         self._loops.set_doubling(peer, mode)
 
+    def set_fits(self, peer: NodeID, size: int) -> None:
+        """IP packets of at most `size` bytes (576 … 65,535) reach `peer` in one piece; 0: not known, nothing is done.
+
+        SYNs announce no more, both ways, and TCP is cut to it. Of what cannot be cut and must not be fragmented
+        (IPv4 with DF, IPv6 above 1280) "too_large" is told; it leaves nevertheless, and the outer IP layer fragments
+        it. Raises LookupError for an unknown peer.
+        """
+        self._loops.set_fits(peer, size)
+
     def set_interactive(self, dscp: frozenset[int], ports: frozenset[int]) -> None:
         """What is interactive, for all peers: packets of these DSCP values (0 … 63), and TCP and UDP from or to these
         ports. ValueError when one is out of range.
@@ -319,6 +328,7 @@ class NodeDataPath:
         `sent_later` datagrams left on another path than the one that could not send them.
         `stashed` TCP packets were kept because their peer was silent, `resent` left again when it was heard; `doubled`
         packets left with DUP.
+        `cut`: TUN frames whose TCP was cut smaller to fit the path; `oversize` packets were too large and left whole.
         `last_rx_ms`, `last_tx_ms`: CLOCK_MONOTONIC milliseconds of the last authentic packet in and sealed packet out.
         """
         figures = self._loops.stats()
@@ -337,6 +347,10 @@ class NodeDataPath:
     def wake_on_traffic(self) -> None:
         """Tell "traffic" once, when the next packet is sealed or found authentic: nobody needs to look until then."""
         self._loops.wake_on_traffic()
+
+    def bulk(self) -> int:
+        """Bytes of packets of 1000 and more that were sent, or received and authentic, since the start."""
+        return self._loops.bulk()
 
     def peer_stats(self, peer: NodeID) -> dict[str, Any] | None:
         """Counters and key IDs of one peer; None when it is unknown."""
@@ -371,6 +385,8 @@ def _decode(kind: int, payload: bytes) -> Event:
     peer, rest = NodeID(int.from_bytes(payload[:NODE_ID_SIZE], sys.byteorder)), payload[NODE_ID_SIZE:]
     if kind == fast.NO_KEY:
         return "no_key", peer, rest
+    if kind == fast.TOO_LARGE:
+        return "too_large", peer, rest
     if kind == fast.UNKNOWN_DATA:
         return "unknown_data", peer
     return _KEY_EVENTS[kind], peer, rest[0]
@@ -390,18 +406,11 @@ def _address(sock: socket.socket, switch: Locator) -> tuple[str, int]:
 
 def _prepare(sock: socket.socket, gro: bool) -> None:
     """Options that help; a kernel that refuses one serves without."""
-    options = [
-        (_SOL_UDP, _UDP_GRO, int(gro)),
+    with contextlib.suppress(OSError):
+        sock.setsockopt(_SOL_UDP, _UDP_GRO, int(gro))
+    with contextlib.suppress(OSError):
         # The outer IP layer fragments what is above the path's MTU; GSO of such is refused, so it goes singly.
-        (socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT),
-    ]
-    if sock.family == socket.AF_INET6:
-        options.append((socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT))
-    for level, name, value in options:
-        try:
-            sock.setsockopt(level, name, value)
-        except OSError:
-            continue
+        set_fragments(sock, allowed=True)
     for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
         try:
             sock.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER)

@@ -14,12 +14,15 @@ from typing import NamedTuple
 
 from ovng.errors import SystemProblem
 from ovng.ids import Locator
+from ovng.limits import MAX_CONTROL_DATAGRAM
 
 BUFFER_BYTES = 16 << 20  # 10 ms at 13 Gbit/s; unused buffer costs nothing
 UDP_GRO = 104  # <linux/udp.h>; Python has no name for it
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # <asm-generic/socket.h>
 NO_ADDRESS = bytes(16)
 IP_PKTINFO = 8  # <linux/in.h>
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
+PMTUDISC_DONT, PMTUDISC_PROBE = 0, 3
 IFNAMSIZ = 16  # <linux/if.h>
 SO_MARK = 36  # <asm-generic/socket.h>
 
@@ -137,18 +140,39 @@ def enable_gro(sock: socket.socket) -> bool:
 
 
 def send_to(sock: socket.socket, datagram: bytes, to: Locator, local: bytes = NO_ADDRESS) -> bool:
-    """Send one datagram, from `local` (16 bytes, zeros = the kernel chooses). False: as good as lost on the way."""
+    """Send one datagram, from `local` (16 bytes, zeros = the kernel chooses). False: as good as lost on the way.
+
+    One that is larger than any but a probe of the path's size leaves in one piece or not at all. (DATA that another
+    thread sends by the same socket in these microseconds does so, too.)
+    """
     if sock.family == socket.AF_INET:
         if to.ip.version != 4:
             return False
         host = str(to.ip)
     else:
         host = socket.inet_ntop(socket.AF_INET6, to.address)
+    probe = len(datagram) > MAX_CONTROL_DATAGRAM
     try:
+        if probe:
+            set_fragments(sock, allowed=False)
         sock.sendmsg([datagram], reply_from(sock.family, local), socket.MSG_DONTWAIT, (host, to.port))
-    except OSError:  # full buffer, no route, a firewall
+    except OSError:  # full buffer, no route, a firewall, larger than the interface's MTU
         return False
+    finally:
+        if probe:
+            set_fragments(sock, allowed=True)
     return True
+
+
+def set_fragments(sock: socket.socket, *, allowed: bool) -> None:
+    """Whether the outer IP layer may fragment; if not, the path's MTU as the kernel knows it does not count (RFC 4821).
+
+    Raises OSError when the kernel refuses.
+    """
+    how = PMTUDISC_DONT if allowed else PMTUDISC_PROBE
+    sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, how)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, how)
 
 
 def reply_from(family: socket.AddressFamily, local: bytes) -> list[tuple[int, int, bytes]]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ovng.clock import Now
 from ovng.config.profile import NodeProfile
 from ovng.forwarding.client import AttachmentClient
+from ovng.forwarding.pathsize import State as SizeState
 from ovng.io.datapath import NodeDataPath
 from ovng.io.watch import watch_network
 from ovng.node.news import PathNews, Tell
@@ -45,7 +46,7 @@ class Moving:
     ) -> None:
         self._path, self._switch, self._client, self._sessions = path, switch, client, sessions
         self._replan, self._tell = replan, tell
-        self.news = PathNews(tell, profile, path, client, sessions)
+        self.news = PathNews(tell, profile, path, client, sessions, self.mtu)
         self._wanted = profile.uplinks
         self._doubles = profile.doubles
         watching = watch_network(profile.interface, profile.mark, lean=profile.under_netifd)
@@ -140,6 +141,13 @@ class Moving:
         wanted = (machine.deadline() for machine in machines)
         return min((at for at in wanted if at is not None), default=None)
 
+    def mtu(self, slot: int) -> int | None:
+        """Of the path (IP packets, without the tunnel's own headers taken off), once it is known."""
+        known, address = self._client.path(slot), self._switch.address(slot)
+        if known is None or address is None or known.size.state is not SizeState.SETTLED:
+            return None
+        return known.size.size + (28 if address.ip.version == 4 else 48)
+
     # -- What follows
 
     def _choose(self, now: Now) -> None:
@@ -157,9 +165,11 @@ class Moving:
                     self.news.opened(slot, uplink, now)
                     self._offloads_at = now.mono  # a new socket may have shown what the kernel lacks
                     if self._client.path(slot) is None or self._client.attached:
-                        self._client.add_path(slot, uplink.priority, now)
+                        self._client.add_path(slot, uplink.priority, now, metered=uplink.metered)
+                    else:
+                        self._client.set_priority(slot, uplink.priority, metered=uplink.metered)
                 case roamer.Changed(slot, uplink, moved):
-                    self._client.set_priority(slot, uplink.priority)
+                    self._client.set_priority(slot, uplink.priority, metered=uplink.metered)
                     if moved:
                         self._switch.set_reaches(slot, uplink.ways)
                         self._client.network_changed(now, slot)

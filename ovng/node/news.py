@@ -5,6 +5,7 @@ Who follows (`ovng events`) gets every event, the user's own commands those abou
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "path_opened": ("path", "uplink", "priority", "metered"),
     "path_closed": ("path", "uplink"),
     "path_state": ("path", "uplink", "state", "before", "cause"),
+    "path_mtu": ("path", "uplink", "mtu", "before"),
     "active": ("path", "uplink", "before_path", "before_uplink", "cause"),
     "handover": (
         "handover",
@@ -56,7 +58,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
 }
 """Every kind of event, and what it says. The last two are about the stream itself, and only its reader gets them."""
 
-FOR_HOOKS = frozenset({"path_opened", "path_closed", "path_state", "active", "handover"})
+FOR_HOOKS = frozenset({"path_opened", "path_closed", "path_state", "path_mtu", "active", "handover"})
 
 
 class Tell(Protocol):
@@ -124,9 +126,13 @@ class PathNews:
         path: NodeDataPath,
         client: AttachmentClient,
         sessions: SessionManager,
+        mtu: Callable[[int], int | None],
     ) -> None:
+        """`mtu(slot)`: that of the path, once it is known."""
         self._tell, self._path, self._client, self._sessions = tell, path, client, sessions
         self.handovers = Handovers(self._count, copies_tell=not profile.doubles)
+        self._mtu = mtu
+        self._mtus: dict[int, int] = {}
         self._uplinks: dict[int, str] = {}
         self._states: dict[int, State] = {}
         self._active: int | None = None
@@ -141,6 +147,7 @@ class PathNews:
     def closed(self, slot: int, now: Now) -> None:
         """It is gone."""
         self._states.pop(slot, None)
+        self._mtus.pop(slot, None)
         self._tell("path_closed", now, path=slot, uplink=self._uplinks.pop(slot, ""))
 
     def moved(self, slot: int, cause: str, now: Now, *, lost: bool) -> None:
@@ -172,6 +179,14 @@ class PathNews:
                     before=before.value,
                     cause=held.path.cause,
                 )
+
+    def sizes(self, now: Now) -> None:
+        """Tell which paths carry more or less than when last looked at."""
+        for slot, uplink in self._uplinks.items():
+            mtu, before = self._mtu(slot), self._mtus.get(slot)
+            if mtu is not None and mtu != before:
+                self._mtus[slot] = mtu
+                self._tell("path_mtu", now, path=slot, uplink=uplink, mtu=mtu, before=before)
 
     def handle_timer(self, now: Now) -> None:
         """Tell of handovers that are over."""

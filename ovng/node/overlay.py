@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ovng.clock import Now
 from ovng.ids import IPAddress, NodeID, Prefix
-from ovng.node.icmp import inner_addresses, unreachable
+from ovng.node.icmp import inner_addresses, router_of, unreachable
 from ovng.node.pending import PendingPackets
 from ovng.node.policy import RoutePolicy, covers
 from ovng.pki.identity import Identity
@@ -215,11 +215,7 @@ class Overlay:
             self._answer(packet)
 
     def _answer(self, packet: bytes) -> None:
-        addresses = inner_addresses(packet)
-        if addresses is None:
-            return
-        # Linux takes no IPv4 packet from its own address (a martian): there, who cannot be reached says so himself.
-        router = addresses[1] if len(addresses[1]) == 4 else self._router6
+        router = router_of(packet, self._router6)
         answer = unreachable(packet, router) if router else None
         if answer is not None:
             self._deliver(answer)

@@ -17,7 +17,8 @@ from ovng.clock import now as read_clock
 from ovng.config.profile import NodeProfile
 from ovng.errors import ConfigError, Malformed, NotWanted, OvngError, SystemProblem
 from ovng.forwarding import clientevents as attachment
-from ovng.forwarding.client import AttachmentClient, ClientConfig
+from ovng.forwarding.client import AttachmentClient
+from ovng.forwarding.clientconfig import ClientConfig
 from ovng.ids import Locator, NodeID
 from ovng.io import datapath, notify
 from ovng.io.control import ControlServer, Message, Stream
@@ -33,6 +34,7 @@ from ovng.node.netifdtunnel import NetifdTunnel
 from ovng.node.news import News
 from ovng.node.overlay import Overlay
 from ovng.node.routing import Routing
+from ovng.node.sizes import Sizes
 from ovng.node.status import node_status
 from ovng.node.switchlink import SwitchLink
 from ovng.node.tunnel import Tunnel
@@ -92,12 +94,14 @@ class NodeService:
         self._doubling = profile.doubles
         config = SessionConfig(float(profile.rekey_seconds), preferred_ciphers(), self._doubling)
         self.sessions = SessionManager(self.me, "node", self.trust, secrets.token_bytes, config, self._traffic)
-        attachment_config = ClientConfig(profile.keepalive, copies=bool(self._doubling))
+        largest = min(profile.mtu + limits.HEADER_SIZE + limits.TAG_SIZE, limits.MAX_PROBE_DATAGRAM)
+        attachment_config = ClientConfig(profile.keepalive, copies=bool(self._doubling), datagram_max=largest)
         self.client = AttachmentClient(self.me, secrets.token_bytes, make_aead, attachment_config)
         self.client.crl_held(self.trust.crl_number)
         self.routing = Routing(profile, self.trust.identity, self.tunnel, lambda: self.switch.ips)
         policy, deliver = self.routing.policy, self.path.write_tun
         self.overlay = Overlay(self.me, self.path, self.sessions, self.client, policy, deliver, profile.addresses)
+        self.sizes = Sizes(self.path, self.sessions.set_reach, deliver, profile.addresses)
         self._stream, self.hooks = EventStream(), Hooks(profile.name, profile.hooks)
         self._news = News(self._stream, self.hooks)
         tell = self._news.tell
@@ -165,6 +169,8 @@ class NodeService:
                 self.overlay.on_no_route(packet, now)
             case ("no_key", peer, packet):
                 self.overlay.on_no_key(peer, packet, now)
+            case ("too_large", peer, packet):
+                self.sizes.on_too_large(peer, packet, now)
             case ("unknown_data", peer):
                 self.sessions.on_unknown_data(peer, now)
             case ("first_receive", peer, key_id):
@@ -205,6 +211,7 @@ class NodeService:
         self.moving.handle_timer(now)
         self.sessions.handle_timer(now)
         self.client.sent_traffic(self.path.last_tx / 1000)
+        self.client.passed_bulk(self.path.bulk(), now.mono)
         self.client.handle_timer(now)
         if self.client.idle(now):
             self.path.wake_on_traffic()
@@ -230,6 +237,8 @@ class NodeService:
             self._driver.each(happened, self._on_session_event, now)
             self._driver.each(told, self._on_client_event, now)
             busy = bool(happened or told)
+        self.sizes.reach_is(self.client.reach, now)
+        self.moving.news.sizes(now)
         for datagram, _ in self.sessions.datagrams():
             self.switch.send(self.client.active, datagram)
         for slot, datagram in self.client.outgoing():
@@ -240,6 +249,8 @@ class NodeService:
         follow_session(event, self.overlay, self.path, self._doubling, now)
         self._news.of_session(event, now)
         match event:
+            case session.ReachTold():
+                self.sizes.on_told(event.peer, event.size, now)
             case session.SessionUp():
                 log.info(
                     "session %016x with %s, generation %d, %s, in %.0f ms",
@@ -252,6 +263,7 @@ class NodeService:
             case session.SessionDown():
                 text = f": {escape(event.text)}" if event.text else ""
                 log.info("session with %s ended (%s)%s", event.peer, event.reason, text)
+                self.sizes.on_session_down(event.peer)
             case session.ConnectFailed():
                 log.info("no session with %s: %s %s", event.peer, event.reason, escape(event.detail))
             case session.Attached():

@@ -55,7 +55,9 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
             {"locator": str(stay.observed), "since": round(stay.since, 3), "gap_ms": stay.gap_ms}
             for stay in service.client.history.stays()
         ],
-        "traffic": {key: stats[key] for key in stats if key.startswith(("sent_", "received_", "tun_"))},
+        "traffic": {
+            key: stats[key] for key in stats if key.startswith(("sent_", "received_", "tun_", "cut", "oversize"))
+        },
         "held": service.overlay.held,
         "counters": {name: count for name, count in sorted(counters.items()) if count},
         "offloads": stats["offloads"] | {"gso": stats["gso_segments"] if stats["gso_segments"] > 1 else False},
@@ -115,6 +117,8 @@ def _path(service: NodeService, slot: int, now: Now) -> dict[str, Any]:
         "observed": str(known.observed) if known and known.observed else None,
         "rtt_ms": _ms(known.rtt.srtt) if known else None,
         "loss": known.reporter.loss.share(now.mono) if known else None,
+        "mtu": service.moving.mtu(slot),
+        "black_holes": known.size.black_holes if known else 0,
         "probes_lost": known.prober.lost if known else 0,
         "tx_datagrams": figures.sent_datagrams if figures else 0,
         "tx_bytes": figures.sent_bytes if figures else 0,
@@ -139,6 +143,7 @@ def _peer(service: NodeService, info: SessionInfo) -> dict[str, Any]:
         "tx_packets": figures.get("sent_packets", 0),
         "rx_bytes": figures.get("received_bytes", 0),
         "tx_bytes": figures.get("sent_bytes", 0),
+        "mtu": service.sizes.fits(info.peer),
         "prefixes": [str(prefix) for prefix in info.identity.prefixes],
     }
 

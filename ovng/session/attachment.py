@@ -20,7 +20,20 @@ from ovng.session.backoff import Backoff
 from ovng.session.environment import Environment
 from ovng.session.events import Attached, AttachFailed, AttachRequested, AttachSettled, AttemptRef
 from ovng.session.tls import REVOKED_ALERT
-from ovng.wire.inner import Attach, Close, CloseReason, Crl, Grant, GrantStatus, Inner, Ping, Pong, Purpose, Ready
+from ovng.wire.inner import (
+    Attach,
+    Close,
+    CloseReason,
+    Crl,
+    Grant,
+    GrantStatus,
+    Inner,
+    Ping,
+    Pong,
+    Purpose,
+    Reach,
+    Ready,
+)
 
 ANY_SWITCH = NodeID(0)
 
@@ -133,7 +146,7 @@ class AttachClient:
             case Close():
                 reason = f"peer_{message.reason.name.lower()}"
                 raise AttemptFailed(reason, message.text, lasting=True)
-            case Attach() | Pong():
+            case Attach() | Pong() | Reach():
                 raise AttemptFailed("not_a_grant", close=CloseReason.PROTOCOL_ERROR)
 
     def _granted(self, attempt: Attempt, grant: Grant, now: Now) -> None:
@@ -250,5 +263,5 @@ class AttachServer:
                 attempt.answer_ping(message)
             case Close():
                 raise AttemptFailed(f"peer_{message.reason.name.lower()}", message.text)
-            case Grant() | Pong():
+            case Grant() | Pong() | Reach():
                 raise AttemptFailed("not_a_request", close=CloseReason.PROTOCOL_ERROR)

@@ -32,6 +32,7 @@ from ovng.limits import (
     RTO_INITIAL,
     RTO_JITTER,
     RTO_MAX,
+    SIZE_BASE,
     STREAM_BUFFER,
 )
 from ovng.pki.identity import Identity, Kind
@@ -105,6 +106,8 @@ class Attempt:
         self.cookie, self.context = cookie, context
         self.started = now.mono
         self.identity: Identity | None = None
+        self.told_reach = self.peer_reach = SIZE_BASE
+        """What READY, or a later message, said of how large datagrams may be that reach us, and the peer."""
         self.my_ready: Ready | None = None
         self.peer_ready: Ready | None = None
         self.stream = ReliableStream(env.random)
@@ -253,7 +256,9 @@ class Attempt:
             crl_number=trust.crl_number,
             preferred=config.ciphers[0],
             wish=config.wish,
+            reach=self._env.reach,
         )
+        self.told_reach = self._env.reach
         self.send(self.my_ready)
         self._ready_end = self.stream.written
 
@@ -371,7 +376,7 @@ class Attempt:
             wrong = "ready_terms"
         if wrong is not None:
             raise AttemptFailed(wrong, close=CloseReason.PROTOCOL_ERROR)
-        self.peer_ready = ready
+        self.peer_ready, self.peer_reach = ready, ready.reach
 
     def _answers_our_terms(self, ready: Ready) -> bool:
         """The server takes the session and generation we named, or says that this is a new session."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from ovng.ids import NodeID
+from ovng.limits import SIZE_BASE
 from ovng.pki.identity import Kind
 from ovng.pki.trust import Trust
 from ovng.session.backoff import Random
@@ -32,6 +33,8 @@ class Environment:
         self.counters: Counter[str] = Counter()
         self.events: list[Event] = []
         self.outbox: list[tuple[bytes, bytes]] = []
+        self.reach = SIZE_BASE
+        """Bytes of the largest datagram that comes to us in one piece."""
         self.crl_changed = False
         """A CRL was taken; the manager is to apply it."""
 

@@ -44,6 +44,15 @@ class InstallSend:
 
 
 @dataclass(frozen=True, slots=True)
+class ReachTold:
+    """Datagrams of at most `size` bytes reach `peer` in one piece, as it says; told with each generation, ahead of
+    `InstallSend`, and when it changes."""
+
+    peer: NodeID
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class RetireReceive:
     """Forget this receive key."""
 
@@ -150,6 +159,7 @@ class CrlChanged:
 Event = (
     InstallReceive
     | InstallSend
+    | ReachTold
     | RetireReceive
     | RetireSend
     | SessionUp

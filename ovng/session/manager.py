@@ -220,6 +220,12 @@ class SessionManager:
         self._finish(now)
         return sent
 
+    def set_reach(self, size: int, now: Now) -> None:
+        """Datagrams of at most `size` bytes come to us in one piece from now on: peers are told."""
+        if size != self._env.reach:
+            self._env.reach = size
+            self._each_peer(lambda peer: peer.pass_reach(now), now)
+
     def retry_now(self, now: Now) -> None:
         """The network is back: what waits in a backoff or for a retransmission goes out now."""
         self._table.hurry(now)

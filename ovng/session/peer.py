@@ -38,6 +38,7 @@ from ovng.session.backoff import Backoff
 from ovng.session.environment import Environment
 from ovng.session.events import (
     ConnectFailed,
+    ReachTold,
     RetireReceive,
     RetireSend,
     SessionDown,
@@ -45,7 +46,7 @@ from ovng.session.events import (
 )
 from ovng.session.generation import IDLE_CHECK, Generation, Session, key_ages
 from ovng.session.receivekeys import ReceiveKeys
-from ovng.wire.inner import Attach, Close, CloseReason, Crl, Grant, Inner, Ping, Pong, Purpose, Ready
+from ovng.wire.inner import Attach, Close, CloseReason, Crl, Grant, Inner, Ping, Pong, Purpose, Reach, Ready
 
 
 class Peer:
@@ -128,6 +129,13 @@ class Peer:
         if der is not None and len(der) <= INNER_MESSAGE_MAX:
             session.peer_crl = trust.crl_number
             self._tell(session.channel, Crl(der), now)
+
+    def pass_reach(self, now: Now) -> None:
+        """Tell the peer how large datagrams may be that reach us, if it was told otherwise."""
+        channel, reach = None if self.session is None else self.session.channel, self._env.reach
+        if channel is not None and channel.told_reach != reach:
+            channel.told_reach = reach
+            self._tell(channel, Reach(reach), now)
 
     def end(self, reason: CloseReason, text: str, now: Now) -> None:
         """End the session and any attempt, telling the peer why."""
@@ -328,6 +336,10 @@ class Peer:
                 attempt.answer_ping(message)
             case Pong():
                 self._take_pong(attempt, message, now)
+            case Reach(size):
+                attempt.peer_reach = size
+                if self.session is not None and attempt is self.session.channel:
+                    self._env.emit(ReachTold(self.id, size))
             case Attach() | Grant():
                 raise AttemptFailed("not_an_attachment", close=CloseReason.PROTOCOL_ERROR)
 
@@ -392,8 +404,10 @@ class Peer:
                 handshake_seconds=generation.handshake_seconds,
             )
         )
+        env.emit(ReachTold(self.id, attempt.peer_reach))
         env.emit(generation.install_send())
         self.pass_crl(now)
+        self.pass_reach(now)
         if channel is None:
             self.rekey(now)
 

@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from ovng.errors import Malformed
 from ovng.ids import LOCATOR_SIZE, Locator, NodeID
-from ovng.limits import INNER_MESSAGE_MAX, KEEPALIVE_MAX, KEEPALIVE_MIN, PROTOCOL_VERSION, TICKET_MAX
+from ovng.limits import INNER_MESSAGE_MAX, KEEPALIVE_MAX, KEEPALIVE_MIN, PROTOCOL_VERSION, SIZE_BASE, TICKET_MAX
 from ovng.wire.buffer import Reader
 
 CLOSE_TEXT_MAX = 200
@@ -23,7 +23,8 @@ _READY = struct.Struct(f">BBQQQIBB{RANDOM_SIZE}sQ")  # version, purpose, sender 
 _CAPABILITY = struct.Struct(">HH")  # type, length
 _ATTACH = struct.Struct(">BHQH")  # flags, grant, instance, keepalive
 _GRANT = struct.Struct(f">BHIQ{LOCATOR_SIZE}sQH")  # status, grant, lifetime, boot ID, observed, CRL number, length
-_CAPABILITY_CIPHER, _CAPABILITY_WISH = 1, 2
+_CAPABILITY_CIPHER, _CAPABILITY_WISH, _CAPABILITY_REACH = 1, 2, 3
+_CAPABILITY_SIZES = {_CAPABILITY_CIPHER: 1, _CAPABILITY_WISH: 1, _CAPABILITY_REACH: 2}
 
 
 class InnerType(IntEnum):
@@ -36,6 +37,7 @@ class InnerType(IntEnum):
     GRANT = 5
     PING = 6
     PONG = 7
+    REACH = 8
 
 
 class Purpose(IntEnum):
@@ -104,6 +106,8 @@ class Ready:
     """Preferred cipher's number; 0 = did not say."""
     wish: Doubling = Doubling.NONE
     """Of what is sent to the sender of this, what shall carry DUP."""
+    reach: int = SIZE_BASE
+    """As in `Reach`."""
 
     def pack(self) -> bytes:
         body = _READY.pack(
@@ -121,6 +125,8 @@ class Ready:
         body += _CAPABILITY.pack(_CAPABILITY_CIPHER, 1) + bytes([self.preferred])
         if self.wish:
             body += _CAPABILITY.pack(_CAPABILITY_WISH, 1) + bytes([self.wish])
+        if self.reach != SIZE_BASE:
+            body += _CAPABILITY.pack(_CAPABILITY_REACH, 2) + self.reach.to_bytes(2, "big")
         return _frame(InnerType.READY, body)
 
 
@@ -197,7 +203,17 @@ class Pong:
         return _frame(InnerType.PONG, self.token.to_bytes(8, "big"))
 
 
-Inner = Ready | Close | Crl | Attach | Grant | Ping | Pong
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Datagrams of at most `size` bytes (1,232 … 65,535) reach the sender of this in one piece, from now on."""
+
+    size: int
+
+    def pack(self) -> bytes:
+        return _frame(InnerType.REACH, self.size.to_bytes(2, "big"))
+
+
+Inner = Ready | Close | Crl | Attach | Grant | Ping | Pong | Reach
 
 
 def parse_inner(kind: int, body: bytes) -> Inner | None:
@@ -223,6 +239,8 @@ def parse_inner(kind: int, body: bytes) -> Inner | None:
             message = Ping(reader.u64())
         case InnerType.PONG:
             message = Pong(reader.u64())
+        case InnerType.REACH:
+            message = Reach(_reach(reader.u16()))
     reader.end()
     return message
 
@@ -271,24 +289,31 @@ def _pull_ready(reader: Reader) -> Ready:
     except ValueError:
         raise Malformed("ready_purpose") from None
     ids = NodeID(sender), NodeID(receiver)
-    preferred, wish = _pull_capabilities(reader)
-    return Ready(purpose, *ids, session_id, generation, key_id, ciphers, random, crl, preferred, wish)
+    preferred, wish, reach = _pull_capabilities(reader)
+    return Ready(purpose, *ids, session_id, generation, key_id, ciphers, random, crl, preferred, wish, reach)
 
 
-def _pull_capabilities(reader: Reader) -> tuple[int, Doubling]:
-    """(preferred cipher, wish); 0 where the sender did not say."""
+def _pull_capabilities(reader: Reader) -> tuple[int, Doubling, int]:
+    """(preferred cipher, wish, reach); 0, 0 and 1,232 where the sender did not say."""
     told: dict[int, int] = {}
     while len(reader):
         capability, length = reader.fields(_CAPABILITY)
         value = reader.take(length)
-        if capability in (_CAPABILITY_CIPHER, _CAPABILITY_WISH):
-            if len(value) != 1 or capability in told:
+        if capability in _CAPABILITY_SIZES:
+            if len(value) != _CAPABILITY_SIZES[capability] or capability in told:
                 raise Malformed("ready_capability")
-            told[capability] = value[0]
+            told[capability] = int.from_bytes(value, "big")
+    reach = _reach(told.get(_CAPABILITY_REACH, SIZE_BASE))
     try:
-        return told.get(_CAPABILITY_CIPHER, 0), Doubling(told.get(_CAPABILITY_WISH, 0))
+        return told.get(_CAPABILITY_CIPHER, 0), Doubling(told.get(_CAPABILITY_WISH, 0)), reach
     except ValueError:
         raise Malformed("ready_capability") from None
+
+
+def _reach(size: int) -> int:
+    if size < SIZE_BASE:
+        raise Malformed("reach")
+    return size
 
 
 def _pull_close(reader: Reader) -> Close:

@@ -2,7 +2,7 @@
 
     | header 28 | boot ID 8 | grant 2 | path 1 | priority 1 | fields by kind | tag 16 |
 
-The kind stands in the header's key ID byte. Every kind has one exact length, or a range for the two that end in bytes
+The kind stands in the header's key ID byte. Every kind has one exact length, or a range for those that end in bytes
 of free length. `parse_report` reads structure only and says nothing about who sent it: `verify` does. CHALLENGE and
 MISMATCH carry no tag; they are hints.
 """
@@ -26,6 +26,7 @@ from ovng.limits import (
     KEEPALIVE_MIN,
     MAX_CONTROL_DATAGRAM,
     MAX_PATHS,
+    MAX_PROBE_DATAGRAM,
     PROTOCOL_VERSION,
     TAG_SIZE,
     TICKET_MAX,
@@ -65,9 +66,11 @@ class ReportKind(IntEnum):
     CONFIRM = 3
     BYE = 4
     GET_CRL = 5
+    PROBE = 6
     ACK = 16
     NAK = 17
     CRL_PIECE = 18
+    PROBED = 19
     CHALLENGE = 32
     MISMATCH = 33
 
@@ -106,9 +109,11 @@ _LENGTHS: dict[int, tuple[int, int]] = {
     ReportKind.CONFIRM: (UPDATE_SIZE, UPDATE_SIZE),
     ReportKind.BYE: (UPDATE_SIZE, UPDATE_SIZE),
     ReportKind.GET_CRL: (MAX_CONTROL_DATAGRAM, MAX_CONTROL_DATAGRAM),
+    ReportKind.PROBE: (MAX_CONTROL_DATAGRAM + 1, MAX_PROBE_DATAGRAM),
     ReportKind.ACK: (ACK_SIZE, ACK_SIZE),
     ReportKind.NAK: (NAK_SIZE, NAK_SIZE),
     ReportKind.CRL_PIECE: (PIECE_SIZE, PIECE_SIZE + CRL_PIECE),
+    ReportKind.PROBED: (MAX_CONTROL_DATAGRAM + 1, MAX_PROBE_DATAGRAM),
     ReportKind.CHALLENGE: (CHALLENGE_SIZE, CHALLENGE_SIZE),
     ReportKind.MISMATCH: (MISMATCH_SIZE, MISMATCH_SIZE),
 }
@@ -154,7 +159,8 @@ def echo_of(datagram: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """REFRESH, MOVE, CONFIRM, BYE or GET_CRL. `keepalive` in seconds, 5 … 600; `offset` in bytes (GET_CRL only)."""
+    """REFRESH, MOVE, CONFIRM, BYE, GET_CRL or PROBE. `keepalive` in seconds, 5 … 600; `offset` in bytes (GET_CRL only);
+    `size` of the datagram (PROBE only)."""
 
     kind: ReportKind
     common: Common
@@ -163,11 +169,14 @@ class Update:
     cookie: bytes = NO_COOKIE
     ticket: bytes = field(repr=False, default=b"")
     offset: int = 0
+    size: int = 0
 
     def pack(self, key: bytes) -> bytes:
         data = self.common.pack(self.kind) + _UPDATE.pack(*self.observed, self.keepalive, self.cookie) + self.ticket
         if self.kind == ReportKind.GET_CRL:
             data += self.offset.to_bytes(4, "big") + bytes(_PADDING)
+        elif self.kind == ReportKind.PROBE:
+            data += bytes(self.size - TAG_SIZE - len(data))
         return data + tag(key, data)
 
 
@@ -217,6 +226,18 @@ class CrlPiece:
 
 
 @dataclass(frozen=True, slots=True)
+class Probed:
+    """A PROBE of `size` bytes, 1,233 … 8,952, came through; this is as large."""
+
+    common: Common
+    size: int
+
+    def pack(self, key: bytes) -> bytes:
+        data = self.common.pack(ReportKind.PROBED) + bytes(self.size - _HEAD.size - TAG_SIZE)
+        return data + tag(key, data)
+
+
+@dataclass(frozen=True, slots=True)
 class Challenge:
     """A hint: the Switch does not know you; show this cookie and your ticket. `echo` zero: DATA caused it."""
 
@@ -243,7 +264,7 @@ class Mismatch:
         return header + _MISMATCH.pack(*self.observed, self.cookie)
 
 
-Report = Update | Ack | Nak | CrlPiece | Challenge | Mismatch
+Report = Update | Ack | Nak | CrlPiece | Probed | Challenge | Mismatch
 
 
 def parse_report(datagram: bytes) -> Report:
@@ -284,6 +305,10 @@ def _update(kind: ReportKind, common: Common, datagram: bytes) -> Update:
         raise Malformed("keepalive")
     rest = datagram[_HEAD.size + _UPDATE.size : -TAG_SIZE]
     observed = Locator(address, port)
+    if kind == ReportKind.PROBE:
+        if any(rest):
+            raise Malformed("padding")
+        return Update(kind, common, observed, keepalive, cookie, size=len(datagram))
     if kind != ReportKind.GET_CRL:
         return Update(kind, common, observed, keepalive, cookie, ticket=rest)
     if any(rest[4:]):
@@ -301,6 +326,10 @@ def _answer(kind: ReportKind, common: Common, datagram: bytes) -> Report:
             return Nak(common, NakReason(number), last)
         except ValueError:
             raise Malformed("nak_reason") from None
+    if kind == ReportKind.PROBED:
+        if any(datagram[_HEAD.size : -TAG_SIZE]):
+            raise Malformed("padding")
+        return Probed(common, len(datagram))
     if kind == ReportKind.CHALLENGE:
         return Challenge(common, *_CHALLENGE.unpack_from(datagram, _HEAD.size))
     number, total, offset, length = _PIECE.unpack_from(datagram, _HEAD.size)

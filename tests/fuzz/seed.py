@@ -15,7 +15,7 @@ from ovng.ids import UNKNOWN_LOCATOR, Locator
 from ovng.limits import HEADER_SIZE
 from ovng.wire.control import ControlKind, Stream, parse_control
 from ovng.wire.header import Header, PacketType
-from ovng.wire.inner import Attach, Cipher, Close, CloseReason, Crl, Grant, Ping, Pong, Purpose, Ready
+from ovng.wire.inner import Attach, Cipher, Close, CloseReason, Crl, Grant, Ping, Pong, Purpose, Reach, Ready
 from ovng.wire.private import Changed, Resolve, Resolved, ResolveStatus, Route, RouteList, Routes
 from ovng.wire.report import (
     Ack,
@@ -25,6 +25,7 @@ from ovng.wire.report import (
     Mismatch,
     Nak,
     NakReason,
+    Probed,
     Report,
     ReportKind,
     Update,
@@ -71,13 +72,14 @@ def program(target: ModuleType, *calls: tuple[str, bytes]) -> bytes:
 
 def reports() -> dict[str, Report]:
     """One of each kind."""
-    updates = {kind.name: Update(kind, _COMMON, HOME, 25) for kind in ReportKind if kind < ReportKind.ACK}
+    updates = {kind.name: Update(kind, _COMMON, HOME, 25, size=1_444) for kind in ReportKind if kind < ReportKind.ACK}
     return {
         **updates,
         "ticket": Update(ReportKind.MOVE, _COMMON, UNKNOWN_LOCATOR, 600, bytes(range(16)), bytes(512)),
         "ACK": Ack(_ANSWER, HOME, 75, 3, bytes(range(8))),
         "NAK": Nak(_ANSWER, NakReason.SEQUENCE, (1 << 64) - 1),
         "CRL_PIECE": CrlPiece(_ANSWER, 3, 1_030, 1_024, b"piece!"),
+        "PROBED": Probed(_ANSWER, 1_444),
         "CHALLENGE": Challenge(_ANSWER, bytes(range(16)), bytes(8)),
         "MISMATCH": Mismatch(TRUCK, SWITCH, 1, HOME, bytes(range(16))),
     }
@@ -108,6 +110,7 @@ def inners() -> dict[str, bytes]:
         "grant": Grant(0, 5, 86_400, 77, HOME, 1, bytes(100)).pack(),
         "ping": Ping(1).pack(),
         "pong": Pong(1).pack(),
+        "reach": Reach(1_444).pack(),
         "unknown": b"\x63\x00\x02hi",
     }
 

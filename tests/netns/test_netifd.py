@@ -85,7 +85,11 @@ def held_by(real: Any, sample: Any) -> None:
 
 def test_netifd_gives_addresses_and_routes_and_packets_flow(router: Router) -> None:
     rig = router.rig
+    rig.switch.stop()
     router.start()
+    rig.alice.wait("alice without a Switch", kind="node", attached=False)
+    assert router.updates() == [], "the interface is not up before the Switch has answered"
+    rig.switch.start()
     rig.alice.wait("attachment of alice", attached=True)
     wait_until(lambda: router.updates() and router.told("routes") == {LAN}, "the route to bob's network")
     newest = router.updates()[-1]
@@ -107,28 +111,12 @@ def test_netifd_gives_addresses_and_routes_and_packets_flow(router: Router) -> N
     assert rig.alice.process is not None
     say(f"idle node under netifd: {rss(rig.alice.process) / 1e6:.1f} MB")
     held_by(rig.alice.status(), json.loads(STATUS.read_text()))
-    assert rig.alice.stop() == 0
-    assert "vpn" not in rig.alice.host.devices()
-
-
-def test_before_the_switch_answers_the_interface_is_not_up(router: Router) -> None:
-    router.rig.switch.stop()
-    router.start()
-    router.rig.alice.wait("alice without a Switch", kind="node", attached=False)
-    assert router.updates() == []
-    router.rig.switch.start()
-    router.rig.alice.wait("attachment of alice", attached=True)
-    wait_until(router.updates, "word to netifd")
-
-
-def test_a_route_that_goes_is_taken_back(router: Router) -> None:
-    rig = router.rig
-    router.start()
-    wait_until(lambda: router.updates() and router.told("routes") == {LAN}, "the route to bob's network")
     router.configure(accept_routes=["10.0.0.0/8"])
     rig.alice.reload()
     wait_until(lambda: router.told("routes") == set(), "the end of the route")
     wait_until(lambda: "192.168.8" not in rig.alice.host.ip("route"), "the end of the kernel's")
+    assert rig.alice.stop() == 0
+    assert "vpn" not in rig.alice.host.devices()
 
 
 def test_a_netifd_that_refuses_ends_the_node(router: Router) -> None:
@@ -137,8 +125,5 @@ def test_a_netifd_that_refuses_ends_the_node(router: Router) -> None:
     assert process is not None
     assert process.wait() == 1
     assert "netifd refuses: Command failed" in process.output.splitlines()[-1]
-
-
-def test_without_ubus_it_says_so(router: Router) -> None:
     with pytest.raises(SystemProblem, match=r"there is no `ubus`: `configured_by: netifd` is for OpenWrt"):
         router.rig.alice.ovng("up", str(router.rig.alice.profile))

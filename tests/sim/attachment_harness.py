@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ovng.clock import Now
-from ovng.forwarding.client import AttachmentClient, ClientConfig
+from ovng.forwarding.client import AttachmentClient
+from ovng.forwarding.clientconfig import ClientConfig
 from ovng.forwarding.clientevents import ClientEvent, NeedTls
 from ovng.forwarding.registrar import Registrar
 from ovng.forwarding.slowtable import GRACE, LIVE, STRAY, UNKNOWN, SlowTable

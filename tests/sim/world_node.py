@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ovng.clock import Now
 from ovng.errors import Malformed
 from ovng.forwarding import clientevents as attachment
-from ovng.forwarding.client import AttachmentClient, ClientConfig
+from ovng.forwarding.client import AttachmentClient
+from ovng.forwarding.clientconfig import ClientConfig
 from ovng.ids import NodeID, Prefix
 from ovng.limits import HEADER_SIZE, KEEPALIVE_DEFAULT, REKEY_SECONDS
 from ovng.node.announced import RoutePlan, plan_routes

@@ -76,7 +76,7 @@ BAD_INNER_LENGTH = BACK + b"x"
         ("inner_source", seal(1, Packet(b"x", version=6, source="fd77::3").build())),
         ("inner_source", seal(1, Packet(b"x", version=6, source="::10.77.0.2").build())),
         ("inner_source", seal(1, Packet(b"x", version=6, source="::ffff:10.77.0.2").build())),
-        ("control_too_big", frame.build(CONTROL, 0, 0, ME, PEER, 0) + bytes(2021)),
+        ("control_too_big", frame.build(CONTROL, 0, 0, ME, PEER, 0) + bytes(8925)),
     ],
 )
 def test_bad_datagram_is_dropped_under_its_reason(ready: Rig, reason: str, datagram: bytes) -> None:

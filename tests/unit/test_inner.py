@@ -23,6 +23,7 @@ from ovng.wire.inner import (
     Ping,
     Pong,
     Purpose,
+    Reach,
     Ready,
     parse_inner,
 )
@@ -42,6 +43,7 @@ MESSAGES = st.one_of(
     st.builds(Grant, st.sampled_from(GrantStatus), U16, U32, U64, LOCATORS, U64, st.binary(max_size=512)),
     st.builds(Ping, U64),
     st.builds(Pong, U64),
+    st.builds(Reach, st.integers(1_232, 65_535)),
 )
 READY = Ready(Purpose.SESSION, NodeID(1), NodeID(2), 3, 4, 5, 3, bytes(range(32)), 6, 2)
 READY_BODY = bytes.fromhex(
@@ -71,6 +73,7 @@ def one(message: Inner) -> Inner | None:
         ),
         (Ping(1), 6, bytes(7) + b"\1"),
         (Pong(1), 7, bytes(7) + b"\1"),
+        (Reach(1_444), 8, b"\x05\xa4"),
     ],
 )
 def test_layout_of_protocol_section_4(message: Inner, kind: int, body: bytes) -> None:
@@ -105,8 +108,24 @@ def test_a_wish_passes(wish: Doubling) -> None:
     assert len(ready.pack()) == len(READY.pack()) + 5 * (wish is not Doubling.NONE)
 
 
+def test_reach_passes_in_ready() -> None:
+    ready = replace(READY, reach=1_444)
+    assert parse_inner(*InnerStream().feed(ready.pack())[0]) == ready
+    assert ready.pack()[-6:] == bytes.fromhex("0003 0002 05a4")
+
+
+@pytest.mark.parametrize(
+    "body", [READY_BODY + bytes.fromhex("0003 0002 04cf"), READY_BODY + bytes.fromhex("0003 0001 05")]
+)
+def test_a_reach_below_what_all_paths_carry_is_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        parse_inner(InnerType.READY, body)
+    with pytest.raises(Malformed):
+        parse_inner(InnerType.REACH, b"\x04\xcf")
+
+
 def test_unknown_types_and_capabilities_are_skipped() -> None:
-    assert parse_inner(8, b"whatever") is None
+    assert parse_inner(9, b"whatever") is None
     assert parse_inner(InnerType.READY, READY_BODY + bytes.fromhex("7777 0003 010203")) == READY
     without = parse_inner(InnerType.READY, READY_BODY[:-5])
     assert isinstance(without, Ready) and without.preferred == 0

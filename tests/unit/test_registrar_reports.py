@@ -16,6 +16,7 @@ from ovng.wire.report import (
     Mismatch,
     Nak,
     NakReason,
+    Probed,
     ReportKind,
     echo_of,
     parse_report,
@@ -33,12 +34,13 @@ from tests.attachment_fixture import (
 )
 from tests.registrar_scene import Scene, ack, answer, mismatch, nak
 
-REFRESH, MOVE, CONFIRM, BYE, GET_CRL = (
+REFRESH, MOVE, CONFIRM, BYE, GET_CRL, PROBE = (
     ReportKind.REFRESH,
     ReportKind.MOVE,
     ReportKind.CONFIRM,
     ReportKind.BYE,
     ReportKind.GET_CRL,
+    ReportKind.PROBE,
 )
 
 
@@ -51,6 +53,34 @@ def test_attached_by_tls_where_it_came_from(scene: Scene) -> None:
     assert scene.sends_to() == HOME
     assert scene.table.credit(TRUCK) == (GRACE_CREDIT, 0)
     assert scene.truck.grant is not None and scene.truck.grant.observed == HOME
+
+
+# -- A probe of the path's size
+
+
+@pytest.mark.parametrize("size", [1_233, 1_444, 8_952])
+def test_a_probe_is_answered_by_as_much_once(scene: Scene, size: int) -> None:
+    datagram = scene.truck.report(PROBE, size=size)
+    (out,) = scene.switch.handle_report(datagram, HOME, scene.now)
+    assert len(out.datagram) == len(datagram) == size and out.to == HOME
+    assert verify(out.datagram, scene.truck.down)
+    probed = parse_report(out.datagram)
+    assert isinstance(probed, Probed) and (probed.size, probed.common.number) == (size, 1)
+    assert scene.raw(datagram, HOME) == [], "a copy of it earns nothing"
+    assert scene.switch.counters["probe_repeated"] == 1
+
+
+def test_a_probe_moves_nothing_and_renews_nothing(scene: Scene) -> None:
+    lease = scene.record().lease
+    scene.pass_time(5)
+    assert isinstance(answer(scene.report(PROBE, size=1_444), HOME), Probed)
+    assert scene.record().lease == lease and scene.sends_to() == HOME
+
+
+def test_a_probe_from_elsewhere_earns_a_hint(scene: Scene) -> None:
+    datagram = scene.truck.report(PROBE, size=1_444)
+    mismatch(scene.raw(datagram, EVIL), EVIL)
+    assert isinstance(answer(scene.raw(datagram, HOME), HOME), Probed), "its number was not used up by that"
 
 
 # -- The order of checks, each its own reason

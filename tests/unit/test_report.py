@@ -20,6 +20,7 @@ from ovng.wire.report import (
     Mismatch,
     Nak,
     NakReason,
+    Probed,
     Report,
     ReportFlags,
     ReportKind,
@@ -36,6 +37,8 @@ COMMON = Common(SWITCH, NODE, 9, 0x0102_0304_0506_0708, 0x1234, 2, 5)
 COOKIE = bytes(range(16))
 
 MOVE = Update(ReportKind.MOVE, COMMON, HERE, 25, COOKIE)
+PROBE = Update(ReportKind.PROBE, COMMON, HERE, 25, size=1_444)
+PROBED = Probed(COMMON, 1_444)
 GET_CRL = Update(ReportKind.GET_CRL, COMMON, HERE, 25, offset=4_096)
 ACK = Ack(COMMON, HERE, 75, 3, bytes(range(8)))
 NAK = Nak(COMMON, NakReason.GRANT, 77)
@@ -72,6 +75,8 @@ reports: st.SearchStrategy[Report] = st.one_of(
         cookies,
         st.binary(max_size=TICKET_MAX),
     ),
+    st.builds(Update, st.just(ReportKind.PROBE), asking, locators, keepalives, cookies, size=st.integers(1_233, 8_952)),
+    st.builds(Probed, commons, st.integers(1_233, 8_952)),
     st.builds(Update, st.just(ReportKind.GET_CRL), asking, locators, keepalives, cookies, st.just(b""), u32),
     st.builds(Ack, commons, locators, u16, u64, st.binary(min_size=8, max_size=8)),
     st.builds(Nak, commons, st.sampled_from(NakReason), u64),
@@ -97,7 +102,17 @@ def test_layout_of_a_move() -> None:
 
 @pytest.mark.parametrize(
     ("report", "size"),
-    [(MOVE, 92), (GET_CRL, 1232), (ACK, 92), (NAK, 65), (PIECE, 74 + 904), (CHALLENGE, 64), (MISMATCH, 62)],
+    [
+        (MOVE, 92),
+        (GET_CRL, 1232),
+        (PROBE, 1444),
+        (PROBED, 1444),
+        (ACK, 92),
+        (NAK, 65),
+        (PIECE, 74 + 904),
+        (CHALLENGE, 64),
+        (MISMATCH, 62),
+    ],
 )
 def test_sizes_of_protocol_section_6(report: Report, size: int) -> None:
     assert len(packed(report)) == size
@@ -140,7 +155,12 @@ def changed(datagram: bytes, at: int, value: bytes) -> bytes:
         (NAK.pack(KEY)[:-1], "report_length"),
         (CHALLENGE.pack() + b"\0", "report_length"),
         (MISMATCH.pack()[:-1], "report_length"),
-        (changed(MOVE.pack(KEY), 1, b"\x06"), "report_kind"),
+        (changed(MOVE.pack(KEY), 1, b"\x06"), "report_length"),
+        (PROBE.pack(KEY)[:1_232], "report_length"),
+        (PROBED.pack(KEY) + bytes(7_509), "report_length"),
+        (changed(PROBE.pack(KEY), 1_427, b"\1"), "padding"),
+        (changed(PROBED.pack(KEY), 40, b"\1"), "padding"),
+        (changed(MOVE.pack(KEY), 1, b"\x07"), "report_kind"),
         (changed(MOVE.pack(KEY), 1, b"\x00"), "report_kind"),
         (changed(MOVE.pack(KEY), 2, b"\x00\x01"), "flags"),
         (changed(MOVE.pack(KEY), 20, bytes(8)), "sequence"),

@@ -10,6 +10,8 @@ import pytest
 from ovng.limits import TAIL_BYTES, TAIL_MILLISECONDS
 from tests.switch_fixture import CONTROL, A, B, FakeNode, World, header, world
 
+SPARSE = 0x0004
+
 THREE = [b"first", b"second", b"third"]
 
 
@@ -124,3 +126,41 @@ def test_a_node_gets_its_share_at_most() -> None:
         again = away.receive(share)
         assert again == sent[-share:]
         away.assert_silent()
+
+
+def test_the_log_grows_while_all_of_it_is_wanted() -> None:
+    """Twelve nodes get 100 kB each, together more than the log begins with: the first one's tail is still whole."""
+    with world() as w:
+        a = w.node(A)
+        others = [w.node(0x1000 + i) for i in range(12)]
+        for other in others:
+            w.table.set_wishes(other.id, True, 0)
+        in_time = False
+        while not in_time:  # on a slow machine what is oldest would be too old to be sent again
+            began = time.monotonic()
+            for other in others:
+                for first in (1, 11):
+                    train = [header(other.id, A, number=n) + bytes(4_972) for n in range(first, first + 10)]
+                    a.send_train(train)
+                    assert other.receive(10) == train
+            in_time = time.monotonic() - began < TAIL_MILLISECONDS / 2000
+        away = moved(w, others[0])
+        w.path.replay(away.id)
+        assert [int.from_bytes(datagram[20:28], "big") for datagram in away.receive(20)] == list(range(1, 21))
+
+
+def test_sparse_datagrams_beside_bulk_are_kept() -> None:
+    with world() as w:
+        a, b = w.node(A), w.node(B)
+        w.table.set_wishes(B, True, 0)
+        train = [header(B, A, number=i) + bytes(972) for i in range(1, 61)]
+        while w.count("tail_skipped") == 0:
+            a.send_train(train)
+            assert b.receive(60) == train
+        sent = [a.send(B, b"speech", number=n, flags=SPARSE) for n in range(100, 103)]
+        assert b.receive(3) == sent
+        away = moved(w, b)
+        w.path.replay(b.id)
+        got = away.receive(3)
+        while got[-3:] != sent:
+            got += away.receive(1)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ovng.errors import Malformed
 from ovng.forwarding.client import AttachmentClient
+from ovng.forwarding.clientconfig import ClientConfig
 from ovng.forwarding.clientevents import CrlArrived
 from ovng.forwarding.resolver import ASKING_MAX, HELD_MAX
 from ovng.ids import UNKNOWN_LOCATOR
@@ -37,7 +38,9 @@ from ovng.wire.report import (
     Mismatch,
     Nak,
     NakReason,
+    Probed,
     Report,
+    ReportKind,
     Update,
     parse_report,
     verify,
@@ -54,6 +57,7 @@ REPORT_UP = master_keys(REPORT_MASTER)[0]
 SEAL = make_aead(1, master_keys(PRIVATE_MASTER)[1])
 OPEN = make_aead(1, master_keys(PRIVATE_MASTER)[0])
 BOOT, GRANT = 77, 5
+DATAGRAM_MAX = 1_444
 HINTS_PER_STEP = 2  # one of each kind
 
 
@@ -62,7 +66,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.now, self.random = START, seeded(3)
-        self.client = AttachmentClient(TRUCK, self.random, make_aead)
+        self.client = AttachmentClient(TRUCK, self.random, make_aead, ClientConfig(datagram_max=DATAGRAM_MAX))
         self.client.start(self.now)
         self.grant()
         self.said: list[bytes] = []
@@ -94,7 +98,7 @@ class Stage:
         """Look at what the node says; the number of datagrams."""
         datagrams = self.client.datagrams()
         for datagram in datagrams:
-            assert len(datagram) <= MAX_CONTROL_DATAGRAM
+            assert len(datagram) <= (DATAGRAM_MAX if datagram[1] == ReportKind.PROBE else MAX_CONTROL_DATAGRAM)
             if datagram[0] == 0x14:
                 parts = parse_sealed(datagram)
                 plain = OPEN.open(parts.nonce, parts.header, parts.sealed)
@@ -163,6 +167,7 @@ def _report(stage: Stage, choices: Choices) -> Report:
         Ack(common, observed, choices.u16(), choices.integer(), choices.pick((bytes(8), bytes(range(8))))),
         Nak(common, choices.pick(tuple(NakReason)), choices.integer()),
         CrlPiece(common, choices.integer(), max(total, offset + len(piece)), offset, piece),
+        Probed(common, 1_233 + choices.u8()),
     )
     return choices.pick(possible)
 

@@ -18,7 +18,7 @@ from tests.fuzz.choices import Choices
 from tests.fuzz.endpoint import PLACES, Theatre
 
 STEPS_MAX = 40
-KINDS = (ReportKind.REFRESH, ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.BYE, ReportKind.GET_CRL)
+KINDS = (ReportKind.REFRESH, ReportKind.MOVE, ReportKind.CONFIRM, ReportKind.BYE, ReportKind.GET_CRL, ReportKind.PROBE)
 SECONDS = (0.0, 0.05, 0.25, 1.0, 3.0, 11.0, 61.0, 125.0, 700.0, 83_000.0)
 
 
@@ -45,6 +45,7 @@ def report(theatre: Theatre, choices: Choices) -> None:
         boot_id=theatre.endpoint.registrar.boot_id if what & 32 else None,
         grant=choices.u16() if what & 64 else None,
         offset=choices.u16() if kind == ReportKind.GET_CRL else 0,
+        size=1_233 + choices.u8() if kind == ReportKind.PROBE else 0,
         keepalive=5 + choices.u8() if what & 128 else 25,
     )
     theatre.say(choices.changed(datagram), place)
