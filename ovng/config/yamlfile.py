@@ -26,8 +26,9 @@ _TRUE = frozenset({"true", "yes", "on"})
 _DIGITS = re.compile(r"[0-9]{1,18}\Z")
 
 
-def read_private_file(path: Path) -> bytes:
-    """The bytes of a file that only we may read: ours, regular, no link, no access for others, at most 2 MiB.
+def read_private_file(path: Path, also_of: int | None = None) -> bytes:
+    """The bytes of a file that only we may read: ours, regular, no link, no access for others, at most 2 MiB. It may
+    belong to the user `also_of` instead.
 
     Raises ConfigError, with the command that helps.
     """
@@ -42,7 +43,7 @@ def read_private_file(path: Path) -> bytes:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigError("is not a regular file", file=name)
-        if status.st_uid != os.geteuid():
+        if status.st_uid not in (os.geteuid(), also_of):
             owner, us = _user(status.st_uid), _user(os.geteuid())
             raise ConfigError(f"belongs to {owner}, not to {us}: run `chown {us} {quoted}`", file=name)
         if status.st_mode & 0o077:

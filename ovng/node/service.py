@@ -400,6 +400,7 @@ class NodeService:
             self.profile = profile
             self.routing.use(profile, trust.identity)
             self.moving.use(profile, now)
+            self.tunnel.set_dns(profile.dns)
             self.hooks.directory = profile.hooks
             self.switch.set_endpoints(profile.switch)
             self.switch.look_up()

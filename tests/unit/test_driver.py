@@ -6,8 +6,10 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -332,3 +334,22 @@ def test_our_errors_end_it_also_among_many(machine: Machine, pipe: tuple[int, in
     os.write(pipe[1], b"x")
     with pytest.raises(SystemProblem, match="a"):
         machine.run()
+
+
+def test_systemd_s_watchdog_hears_of_us_while_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "40000")  # to be told each 20 ms
+    driver = Driver(deadline=lambda now: None, on_timer=lambda now: None)
+    heard: list[bytes] = []
+
+    def on_word(now: Now) -> None:
+        heard.append(listener.recv(100))
+        if len(heard) == 3:
+            driver.stop()
+
+    driver.add_reader(listener.fileno(), on_word)
+    with listener:
+        asyncio.run(asyncio.wait_for(driver.run(), 10))
+    assert heard == [b"WATCHDOG=1"] * 3
