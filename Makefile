@@ -17,7 +17,7 @@ CHROOTS := $(or $(OVNG_CHROOTS),build/chroot)
 # What the debug and sanitizer builds are for: tests that reach compiled code.
 FAST_TESTS = $(shell grep -rlE 'ovng\._fast|ovng\.io\.(datapath|switchpath|tun)|ovng\.switch|tests\.(switch_fixture|datapath_rig|netns\.pair)' tests/unit tests/fuzz tests/netns --include='test_*.py')
 
-.PHONY: all build bytecode demo test test-long test-release test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak fuzz wheels test-wheels footprint clean help
+.PHONY: all build bytecode demo test test-long test-release test-debug test-sanitize lint bench bench-mobility bench-mobility-long soak soak-mobility fuzz wheels test-wheels deb test-deb footprint clean help
 .DEFAULT_GOAL := build
 
 all build: $(VENV)/.built bytecode ## Build; the command is then .venv/bin/ovng
@@ -83,6 +83,10 @@ soak: $(VENV)/.dev ## Ten minutes at full rate both ways with a rekey every 30 s
 	@tools/need bench
 	@$(SUDO) $(PY) -m benchmarks.soak $(SOAK)
 
+soak-mobility: $(VENV)/.dev ## Half an hour of traffic with a handover every 5 s (SOAK="--minutes 5 --seed 2": shorter, others)
+	@tools/need bench
+	@$(SUDO) $(PY) -m benchmarks.mobility.soak $(SOAK)
+
 fuzz: $(VENV)/.dev ## Coverage-guided fuzzing of every entry that takes network bytes (FUZZ_SECONDS each, 60)
 	@$(PY) -c 'import atheris' 2>/dev/null || $(PIP) install atheris
 	@$(PY) -m tests.fuzz.run --seconds $${FUZZ_SECONDS:-60}
@@ -100,6 +104,15 @@ footprint: $(VENV)/.dev $(VENV)/.wheels ## What an installed ovng takes: memory,
 	@$(PY) -m venv --clear build/footprint
 	@build/footprint/bin/pip --quiet --disable-pip-version-check install "$$(ls dist/*-manylinux_*_$$(uname -m).whl)[ca,poll]"
 	@$(KEEP) $(PY) -m benchmarks.footprint build/footprint/bin/python $(if $(wildcard $(CHROOTS)/armhf/root/v),--chroot $(CHROOTS)/armhf)
+deb: $(VENV)/.built $(VENV)/.wheels ## Debian packages for amd64, arm64 and armhf into dist/ (DEB="arm64": only this one)
+	@tools/need deb
+	@$(PY) tools/deb.py $(DEB)
+
+test-deb: deb ## The package on machines with systemd of their own, and on arm64 by qemu (10 minutes; root)
+	@tools/need test-deb
+	@$(SUDO) tools/machine amd64 build/machine-amd64
+	@$(SUDO) tools/chroot arm64 build/chroot-arm64
+	@$(SUDO) $(PY) $(PYTEST) --timeout 900 tests/packaging/test_machines.py tests/packaging/test_arm.py
 
 clean: ## Remove everything that was built
 	@$(SUDO) rm -rf build dist $(VENV) *.egg-info .mypy_cache .ruff_cache .hypothesis benchmarks/out

@@ -22,7 +22,7 @@ from benchmarks.star import HUB_FROM_A, Star, star
 from benchmarks.systems.base import Tunnel
 from benchmarks.table import aligned
 from benchmarks.tcp import TcpMeter
-from benchmarks.usage import resident_memory
+from benchmarks.usage import Resident, growth, resident_memory
 from ovng.demo.deployment import Member, Network
 from ovng.demo.net import Process
 from ovng.errors import SystemProblem
@@ -32,20 +32,16 @@ REKEY_SECONDS = 30
 REKEY_LATE = 0.25  # part of the interval: jitter, and the time a rekey takes
 SAMPLE_SECONDS = 10
 MARGIN_SECONDS = 30  # traffic outlives the last sample
-SETTLED_SECONDS = 60
-GROWTH_MAX = 2.0  # MiB
 LOST_TO_REKEY = ("replay_", "aead_", "unknown_key", "no_session", "pending_", "event_r", "inject_", "seal_failed")
 """How the drop counters begin that a rekey could raise."""
 
 
 @dataclass(frozen=True)
-class Sample:
-    """At one moment: seconds since the start, generation, packets that `a` has received, MiB of each process."""
+class Sample(Resident):
+    """And the generation, and the packets that `a` has received."""
 
-    seconds: float
     generation: int
     received: int
-    memory: dict[str, float]
 
 
 def main() -> int:
@@ -105,7 +101,7 @@ def _counters(member: Member) -> dict[str, int]:
 def _sample(a: Member, processes: dict[str, Process], seconds: float) -> Sample:
     peer = _peer(a)
     memory = {name: resident_memory(process.pid) for name, process in processes.items()}
-    return Sample(seconds, peer["generation"], peer["rx_packets"], memory)
+    return Sample(seconds, memory, peer["generation"], peer["rx_packets"])
 
 
 def _show(samples: list[Sample]) -> None:
@@ -134,18 +130,6 @@ def session_faults(first: dict[str, Any], last: dict[str, Any], seconds: float) 
 def losses(name: str, before: dict[str, int], after: dict[str, int]) -> list[str]:
     risen = {key: after[key] - before.get(key, 0) for key in after if key.startswith(LOST_TO_REKEY)}
     return [f"{name}: {key} rose by {count}" for key, count in risen.items() if count > 0]
-
-
-def growth(samples: list[Sample]) -> list[str]:
-    settled = [sample for sample in samples if sample.seconds >= SETTLED_SECONDS]
-    if len(settled) < 2:
-        return []
-    first, last = settled[0].memory, settled[-1].memory
-    return [
-        f"{name}: memory grew from {first[name]:.1f} to {last[name]:.1f} MiB"
-        for name in first
-        if last[name] - first[name] > GROWTH_MAX
-    ]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ from ovng.demo.net import Process
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+SETTLED_SECONDS = 60
+GROWTH_MAX = 2.0  # MiB
 
 
 @dataclass
@@ -53,6 +55,27 @@ def resident_memory(pid: int) -> float:
     """The resident set of a process now, MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * _PAGE / (1 << 20)
+
+
+@dataclass(frozen=True)
+class Resident:
+    """At one moment: seconds since the start, MiB of each process."""
+
+    seconds: float
+    memory: Mapping[str, float]
+
+
+def growth(samples: Sequence[Resident], settled: float = SETTLED_SECONDS, most: float = GROWTH_MAX) -> list[str]:
+    """What has grown by more than `most` MiB since `settled` seconds after the start."""
+    counted = [sample.memory for sample in samples if sample.seconds >= settled]
+    if len(counted) < 2:
+        return []
+    first, last = counted[0], counted[-1]
+    return [
+        f"{name}: memory grew from {first[name]:.1f} to {last[name]:.1f} MiB"
+        for name in first
+        if last[name] - first[name] > most
+    ]
 
 
 def peak_memory(pid: int) -> float:

@@ -75,7 +75,7 @@ def repeat(running: Running, event: Event, runs: int, *, six: bool = False) -> R
     time.sleep(event.settle + TAIL)
     windows = list(_windows(running, probe, event, runs))
     seen = probe.stop()
-    result = Result([_samples(seen, window) for window in windows])
+    result = Result([samples_of(seen, window) for window in windows])
     result.facts |= {"stream_alive": seen.stream_alive, "idle_alive": seen.idle_alive}
     result.facts["same_sessions"] = running.conversation() == before
     good = [window for window in windows if not window.failed]
@@ -88,24 +88,26 @@ def _windows(running: Running, probe: Probe, event: Event, runs: int) -> Iterato
     failures = 0
     for _ in range(runs):
         moment = event.act(running)
-        failed = not _within(event.patience, probe.arriving(moment.usable))
+        failed = not within(event.patience, probe.arriving(moment.usable))
         time.sleep(TAIL)
         yield Window(moment, now().mono, failed)
         event.undo(running)
         failures += failed
-        if failures == FAILURES_MAX or (failed and not _within(event.patience, probe.arriving(now().mono))):
+        if failures == FAILURES_MAX or (failed and not within(event.patience, probe.arriving(now().mono))):
             return
         time.sleep(event.settle)
 
 
-def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Whether it holds before so many seconds have passed."""
     try:
         return wait_until(condition, "traffic", seconds)
     except SystemProblem:
         return False
 
 
-def _samples(seen: Seen, window: Window) -> Samples:
+def samples_of(seen: Seen, window: Window) -> Samples:
+    """What one event has cost."""
     (began, usable), until = window.moment, window.until
     samples = {"failed": float(window.failed)}
     for name, flow in (("up", seen.up), ("down", seen.down)):

@@ -29,12 +29,12 @@ def rebinding(running: Running) -> Moment:
 
 def readdressing(running: Running) -> Moment:
     """S2: a's Wi-Fi is on another network; the old address is gone first."""
-    return _together([running.world.a.wifi])
+    return together([running.world.a.wifi])
 
 
 def readdressing_of_both(running: Running) -> Moment:
     """S3: as S2 at both ends, in two threads."""
-    return _together([running.world.a.wifi, running.world.b.wifi])
+    return together([running.world.a.wifi, running.world.b.wifi])
 
 
 def better_link(running: Running) -> Moment:
@@ -132,7 +132,8 @@ def active(end: End) -> Uplink:
     return wait_until(busiest, "traffic on an uplink")
 
 
-def _together(uplinks: list[Uplink]) -> Moment:
+def together(uplinks: list[Uplink]) -> Moment:
+    """Each of these is on another network, at the same instant; the old addresses are gone first."""
     arrivals = [uplink.arrival(1 - uplink.at) for uplink in uplinks]
     threads = [threading.Thread(target=arrival) for arrival in arrivals]
     began = now().mono

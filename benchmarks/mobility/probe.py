@@ -47,7 +47,8 @@ _SHARED = struct.Struct("=qd")  # datagrams that came; when the last one came
 class End:
     """Sockets of one end, and what they saw."""
 
-    def __init__(self, here: str, there: str, *, opens: bool, shared: Path) -> None:
+    def __init__(self, here: str, there: str, *, opens: bool, shared: Path, interval: float = INTERVAL) -> None:
+        self._interval = interval
         family = socket.AF_INET6 if ":" in here else socket.AF_INET
         self._there, self._opens = there, opens
         self.udp = socket.socket(family, socket.SOCK_DGRAM)
@@ -102,7 +103,7 @@ class End:
         self.go.wait()
         began, number = time.monotonic(), 0
         while not self.stop.is_set():
-            early = began + number * INTERVAL - time.monotonic()
+            early = began + number * self._interval - time.monotonic()
             if early > 0:
                 time.sleep(early)
             at = time.monotonic()
@@ -197,10 +198,12 @@ def main() -> int:
     parser.add_argument("role", choices=("a", "b"))
     for name in ("here", "there", "out", "shared"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--interval", type=float, default=INTERVAL)
     parser.add_argument("--hold", action="store_true")
     options = parser.parse_args()
     sys.setswitchinterval(0.0005)
-    end = End(options.here, options.there, opens=options.role == "a", shared=Path(options.shared))
+    opens, shared = options.role == "a", Path(options.shared)
+    end = End(options.here, options.there, opens=opens, shared=shared, interval=options.interval)
     signal.signal(signal.SIGTERM, lambda *_: end.finish())
     signal.signal(signal.SIGUSR1, lambda *_: end.go.set())
     if not options.hold:
@@ -237,9 +240,9 @@ class Seen:
 
 
 class Probe:
-    """Both ends, running. `a` and `b` are the inner addresses."""
+    """Both ends, running. `a` and `b` are the inner addresses, `interval` seconds between two datagrams."""
 
-    def __init__(self, star: Star, a: str, b: str, *, hold: bool = False) -> None:
+    def __init__(self, star: Star, a: str, b: str, *, hold: bool = False, interval: float = INTERVAL) -> None:
         self._folder = star.net.directory
         self._pages: dict[str, mmap.mmap] = {}
         self._processes: dict[str, Process] = {}
@@ -249,7 +252,8 @@ class Probe:
             with shared.open("rb") as file:
                 self._pages[role] = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
             words = [role, "--here", here, "--there", there, "--out", str(self._out(role)), "--shared", str(shared)]
-            command = [sys.executable, "-m", "benchmarks.mobility.probe", *words, *(["--hold"] if hold else [])]
+            words += [f"--interval={interval}", *(["--hold"] if hold else [])]
+            command = [sys.executable, "-m", "benchmarks.mobility.probe", *words]
             self._processes[role] = host.start("probe", *command)
         wait_until(self._ready, "probe", READY_SECONDS)
         if not hold:

@@ -91,7 +91,7 @@ def failed(document: Document) -> bool:
 def _row(key: str, system: str, found: Document) -> list[str]:
     if "error" in found:
         return [key, found["title"], system, "0", *("–" for _ in METRICS), found["error"]]
-    cells = [_three(_values(found, metric)) for metric in METRICS]
+    cells = [three(_values(found, metric)) for metric in METRICS]
     extra = [f"{name} {figure(most)}" for metric, name in EXTRA.items() if (most := max(_values(found, metric) or [0]))]
     wrong = faults(found)
     if system == SUBJECT:
@@ -105,7 +105,8 @@ def _values(found: Mapping[str, Any], metric: str) -> list[float]:
     return [sample[metric] for sample in found["samples"] if metric in sample]
 
 
-def _three(values: Sequence[float]) -> str:
+def three(values: Sequence[float]) -> str:
+    """Median, 95th percentile and maximum in one cell."""
     if not values:
         return "–"
     return " / ".join(_short(value) for value in (statistics.median(values), percentile(values, 0.95), max(values)))

@@ -18,10 +18,13 @@ _CLOSED = (
 
 
 class Router:
-    """IPv4 leaves by one of its two outer addresses, according to the network it comes from; IPv6 as it is."""
+    """IPv4 leaves by one of its two outer addresses, according to the network it comes from; IPv6 as it is.
 
-    def __init__(self, host: Host, internet: Host, number: int) -> None:
-        self.host, self._number, self._ports = host, number, 0
+    Without `nat` IPv4 leaves as it is, too.
+    """
+
+    def __init__(self, host: Host, internet: Host, number: int, *, nat: bool = True) -> None:
+        self.host, self._number, self._ports, self._nat = host, number, 0, nat
         outer = [f"198.51.10{number}.{last}/24" for last in (2, 3)]
         host.net.join(internet, host, [f"198.51.10{number}.1/24", f"2001:db8:{number}::1/64"], outer)
         host.add_address("internet", f"2001:db8:{number}::2/64")
@@ -30,7 +33,15 @@ class Router:
             internet.ip("-6", "route", "add", f"2001:db8:{number}{place}::/64", "via", f"2001:db8:{number}::2")
         host.forward()
         host.nft(_CLOSED)  # a port nobody has is silence, not an ICMP error
-        self._translate()
+        if nat:
+            self._translate()
+            return
+        for place in (0, 1):
+            internet.ip("route", "add", f"192.168.{number}{place}.0/24", "via", f"198.51.10{number}.2")
+
+    def seen_as(self, place: int) -> str:
+        """The address by which the internet knows who is at this place behind it (IPv4)."""
+        return f"198.51.10{self._number}.{place + 2}" if self._nat else f"192.168.{self._number}{place}.2"
 
     def rebind(self) -> None:
         """Forget every flow; the next datagram of each gets a port of another range."""

@@ -19,7 +19,7 @@ OVNG_PORT = 5140
 PORTS = {"ovng": OVNG_PORT, "wireguard-go": wireguard.PORT, "openvpn": openvpn.PORT, "nebula": nebula.PORT}
 OTHERS: tuple[System, ...] = (wireguard.WireGuardGo(), openvpn.OpenVpn(), nebula.Nebula())
 SUBJECT = "ovng"
-_FLOW_KEYS = ("id", "session", "generation", "cipher")
+_CONVERSATION = ("id", "session", "generation")
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Running:
         kept: list[Any] = []
         for name in ("a", "b"):
             status = self.members[name].status()
-            kept.append(sorted(tuple(peer[key] for key in _FLOW_KEYS[:2]) for peer in status["peers"]))
+            kept.append(sorted(tuple(peer[key] for key in _CONVERSATION) for peer in status["peers"]))
             kept.append(status["switch"]["tls_count"])
         return kept
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
@@ -57,6 +57,11 @@ class Uplink:
         for place, six in zip(self.places, self.places6, strict=True):
             router.host.add_address("lan", f"{place.gateway}/24", f"{six.gateway}/64")
 
+    @property
+    def seen_as(self) -> str:
+        """The IPv4 address by which the hub knows it now."""
+        return self.router.seen_as(self.at)
+
     def plug(self) -> None:
         """The device exists, down, its cable in the router."""
         router = self.router.host
@@ -93,16 +98,21 @@ class Uplink:
                 f"address flush dev {self.device} scope global",
                 f"link set dev {self.device} up",
                 f"address add {place.address} dev {self.device}" + (" nodad" if six else ""),
-                f"route replace {place.default} via {place.gateway} dev {self.device} metric {self.metric}",
+                f"route replace {place.default} via {place.gateway} dev {self.device} metric {self._metrics[0]}",
             ],
         )
 
     def prefer(self, better: bool) -> None:
         """Give its default route a metric better than all others, or its own."""
         place, self.preferred = self.places[self.at], better
-        metrics = (self.metric, BETTER_METRIC) if better else (BETTER_METRIC, self.metric)
+        now, before = self._metrics
         route = f"{place.default} via {place.gateway} dev {self.device} metric"
-        Batch(self.host, [f"route replace {route} {metrics[1]}", f"route delete {route} {metrics[0]}"])()
+        Batch(self.host, [f"route replace {route} {now}", f"route delete {route} {before}"])()
+
+    @property
+    def _metrics(self) -> tuple[int, int]:
+        """Of its default route: as it is preferred or not, and the other one."""
+        return (BETTER_METRIC, self.metric) if self.preferred else (self.metric, BETTER_METRIC)
 
     def carrier(self, there: bool) -> None:
         """The other end of its cable is up, or not."""
@@ -140,9 +150,17 @@ class World:
 
 @contextmanager
 def world(
-    quality: Quality | None = None, *, both: bool = False, family: str = "mobility", seed: int = 1
+    quality: Quality | None = None,
+    *,
+    both: bool = False,
+    direct: Collection[str] = (),
+    family: str = "mobility",
+    seed: int = 1,
 ) -> Iterator[World]:
-    """Build it, and remove it with all that runs in it. The Wi-Fi is up at either end; with `both`, LTE too."""
+    """Build it, and remove it with all that runs in it. The Wi-Fi is up at either end; with `both`, LTE too.
+
+    The routers named in `direct` (`a-lte`, …) do no NAT.
+    """
     with Net(family) as net:
         hosts = {name: net.host(name) for name in ("internet", "hub", "a", "b")}
         internet, hub = hosts["internet"], hosts["hub"]
@@ -155,7 +173,7 @@ def world(
             uplinks = []
             for kind, metric in (("wifi", WIFI_METRIC), ("lte", LTE_METRIC)):
                 number += 1
-                router = Router(net.host(f"{name}-{kind}"), internet, number)
+                router = Router(net.host(f"{name}-{kind}"), internet, number, nat=f"{name}-{kind}" not in direct)
                 uplinks.append(Uplink(hosts[name], router, kind, number, metric))
             ends.append(End(hosts[name], *uplinks))
         for end in ends:

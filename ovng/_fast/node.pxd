@@ -71,6 +71,7 @@ cdef enum:
 cdef enum:
     INJECT_PACKET = 0
     INJECT_KEEPALIVE = 1  # peer 8 (machine order)
+    INJECT_AGAIN = 2  # since when, milliseconds 8
 
 # Drop counters. The first of each loop are the reasons of other modules: reason −1 is the base, −2 the next.
 cdef enum:
@@ -132,7 +133,6 @@ cdef struct outbound_state:
     ring* ring
     ring* injected  # from Python
     ring* held  # virtio header, packet: wait for a path
-    ring* unsent  # of the active path's egress
 
 cdef struct inbound_state:
     uint64_t now_ms
@@ -168,6 +168,7 @@ cdef struct node_state:
     void* paths[MAX_PATHS]  # path*, published
     int active  # path index, −1: none
     int second  # the same
+    int standby  # the same
     void* interactive  # interactive_set*, published, NULL: nothing is
     int awake  # 0: Python sleeps, and is told of the first packet
     outbound_state outbound

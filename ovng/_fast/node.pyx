@@ -19,7 +19,7 @@ from ovng._fast.interactive cimport interactive_set
 from ovng._fast.lookup cimport lookup_init
 from ovng._fast.outbound cimport outbound_run
 from ovng._fast.pages cimport pages_allocate
-from ovng._fast.paths cimport MAX_PATHS, UNSENT_BYTES, egress_init, path
+from ovng._fast.paths cimport MAX_PATHS, egress_free, egress_init, path
 from ovng._fast.peers cimport (
     DOUBLE_ALL,
     DOUBLE_NONE,
@@ -40,7 +40,7 @@ from ovng._fast.reclaim cimport flag_load, flag_store, pointer_publish, reclaim,
 from ovng._fast.ring cimport ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_put
 from ovng._fast.routes cimport route_add, route_free, route_remove
 from ovng._fast.stash cimport stash_free
-from ovng._fast.udp cimport UDP_BATCH_GRO, UDP_BATCH_SINGLE, UDP_COUNTERS, locator, udp_sender_free
+from ovng._fast.udp cimport UDP_BATCH_GRO, UDP_BATCH_SINGLE, UDP_COUNTERS, locator
 
 import os
 import socket
@@ -145,7 +145,7 @@ cdef class NodeLoops:
         if node.event_fd >= 0:
             raise RuntimeError("initialised already")
         node.id, node.tun_fd, node.vnet, node.segments_max = id, tun_fd, vnet, segments_max
-        node.active, node.second, node.awake = -1, -1, 1
+        node.active, node.second, node.standby, node.awake = -1, -1, -1, 1
         node.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         node.outbound_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         node.outbound_called = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -156,7 +156,6 @@ cdef class NodeLoops:
         node.inbound.ring = ring_create(ring_bytes, node.event_fd)
         node.outbound.injected = ring_create(ring_bytes, node.outbound_wake)
         node.outbound.held = ring_create(HELD_BYTES, -1)
-        node.outbound.unsent = ring_create(UNSENT_BYTES, -1)
         node.outbound.frame = pages_allocate(FRAME_PLACE + FRAME_BUFFER)
         node.outbound.arena = pages_allocate(ARENA)
         memcpy(&node.outbound.flows.key, _bytes_of(os.urandom(8), 8), 8)
@@ -171,7 +170,6 @@ cdef class NodeLoops:
             or node.inbound.ring == NULL
             or node.outbound.injected == NULL
             or node.outbound.held == NULL
-            or node.outbound.unsent == NULL
             or node.outbound.frame == NULL
             or node.outbound.arena == NULL
             or intake_init(&node.inbound.intake, UDP_BATCH_GRO if gro else UDP_BATCH_SINGLE) < 0
@@ -179,9 +177,9 @@ cdef class NodeLoops:
             raise MemoryError
         # The sender's socket is set batch by batch; any one will do to begin with.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-            if egress_init(&node.outbound.active, any_socket.fileno(), segments_max, node.outbound.unsent) < 0:
+            if egress_init(&node.outbound.active, any_socket.fileno(), segments_max, True) < 0:
                 raise MemoryError
-            if egress_init(&node.outbound.second, any_socket.fileno(), segments_max, NULL) < 0:
+            if egress_init(&node.outbound.second, any_socket.fileno(), segments_max, False) < 0:
                 raise MemoryError
         coalesce_init(&node.inbound.out, tun_fd, vnet, tso, uso)
 
@@ -208,15 +206,14 @@ cdef class NodeLoops:
         ring_destroy(node.inbound.ring)
         ring_destroy(node.outbound.injected)
         ring_destroy(node.outbound.held)
-        ring_destroy(node.outbound.unsent)
         node.inbound.ring = node.outbound.ring = node.outbound.injected = NULL
-        node.outbound.held = node.outbound.unsent = NULL
+        node.outbound.held = NULL
         free(node.outbound.frame)
         free(node.outbound.arena)
         node.outbound.frame = node.outbound.arena = NULL
         intake_free(&node.inbound.intake)
-        udp_sender_free(&node.outbound.active.sender)
-        udp_sender_free(&node.outbound.second.sender)
+        egress_free(&node.outbound.active)
+        egress_free(&node.outbound.second)
         stash_free(&node.outbound.stash)
         free(node.interactive)
         node.interactive = NULL
@@ -309,6 +306,10 @@ cdef class NodeLoops:
     def set_second(self, int index):
         """The path on which doubled packets leave, too; −1: none."""
         flag_store(&self._open().second, index)
+
+    def set_standby(self, int index):
+        """The path that is sent on as soon as the active one refuses; −1: none."""
+        flag_store(&self._open().standby, index)
 
     # -- What is doubled
 
@@ -425,6 +426,10 @@ cdef class NodeLoops:
         """An empty DATA packet. False when the ring is full."""
         return ring_put(self._open().outbound.injected, INJECT_KEEPALIVE, &id, sizeof(id), NULL, 0) == 0
 
+    def send_again(self, uint64_t since_ms):
+        """What was sent since then, CLOCK_MONOTONIC milliseconds, once more by the active path. False: the ring is full."""
+        return ring_put(self._open().outbound.injected, INJECT_AGAIN, &since_ms, sizeof(since_ms), NULL, 0) == 0
+
     def fileno(self):
         """The eventfd that is readable while `records` has something."""
         return self.node.event_fd
@@ -474,6 +479,7 @@ cdef class NodeLoops:
             "held": node.outbound.held_packets,
             "held_sent": node.outbound.held_sent,
             "sent_later": node.outbound.active.sent_later,
+            "sent_again": node.outbound.active.recent.sent_again,
             "stashed": node.outbound.stashed,
             "resent": node.outbound.resent,
             "doubled": node.outbound.doubled,

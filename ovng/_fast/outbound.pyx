@@ -24,6 +24,7 @@ from ovng._fast.node cimport (
     FRAME_PLACE,
     HELD_INBOUND,
     HELD_OUTBOUND,
+    INJECT_AGAIN,
     INJECT_KEEPALIVE,
     LINGER_MS,
     OUTBOUND,
@@ -42,7 +43,14 @@ from ovng._fast.node cimport (
     tell_traffic,
 )
 from ovng._fast.paths cimport (
-    MAX_PATHS, egress_choose, egress_flush, egress_queue, egress_send_later, path,
+    MAX_PATHS,
+    egress_choose,
+    egress_flush,
+    egress_is_broken,
+    egress_queue,
+    egress_send_again,
+    egress_send_later,
+    path,
 )
 from ovng._fast.peers cimport DOUBLE_ALL, DOUBLE_NONE, peer, peer_find, send_key
 from ovng._fast.reclaim cimport counter_add, epoch_enter, epoch_leave, flag_claim, flag_load, flag_store, pointer_load
@@ -135,6 +143,7 @@ cdef bint outbound_step(node_state* node) noexcept nogil:
     more = _take_injected(node, out)
     more = _read_tun(node, out) or more
     _flush(out)
+    more = _is_relieved(node, out) or more
     epoch_leave(epoch)
     if out.packets != before:
         tell_traffic(node, out.ring)
@@ -144,11 +153,30 @@ cdef bint outbound_step(node_state* node) noexcept nogil:
 cdef void _choose_path(node_state* node, outbound_state* out) noexcept nogil:
     cdef int active = flag_load(&node.active)
     cdef int second = flag_load(&node.second)
-    egress_choose(&out.active, <path*> pointer_load(&node.paths[active]) if 0 <= active < MAX_PATHS else NULL)
-    egress_choose(
-        &out.second,
-        <path*> pointer_load(&node.paths[second]) if 0 <= second < MAX_PATHS and second != active else NULL,
+    cdef path* via = _path(node, active)
+    cdef path* standby
+    if egress_is_broken(&out.active, via, out.now_ms):  # Python knows in some milliseconds; until then
+        standby = _path(node, flag_load(&node.standby))
+        via = standby if standby != NULL else via
+    egress_choose(&out.active, via)
+    egress_choose(&out.second, _path(node, second) if second != active else NULL)
+
+
+cdef bint _is_relieved(node_state* node, outbound_state* out) noexcept nogil:
+    """Whether the active path has just refused something, and another stands by to take it."""
+    cdef path* active = _path(node, flag_load(&node.active))
+    cdef path* standby = _path(node, flag_load(&node.standby))
+    return (
+        active != NULL
+        and out.active.via == active
+        and out.active.refused_serial == active.serial
+        and standby != NULL
+        and standby != active
     )
+
+
+cdef inline path* _path(node_state* node, int index) noexcept nogil:
+    return <path*> pointer_load(&node.paths[index]) if 0 <= index < MAX_PATHS else NULL
 
 
 cdef void _send_held(node_state* node, outbound_state* out) noexcept nogil:
@@ -210,6 +238,9 @@ cdef bint _take_injected(node_state* node, outbound_state* out) noexcept nogil:
         ring_take(out.injected, out.frame, <size_t> length)  # `inject` has bounded it
         if kind == INJECT_KEEPALIVE:
             _keepalive(node, out, (<uint64_t*> out.frame)[0])
+        elif kind == INJECT_AGAIN:
+            _flush(out)  # the arena is empty
+            out.arena_used = egress_send_again(&out.active, out.arena, (<uint64_t*> out.frame)[0], out.now_ms)
         else:
             _forward(node, out, &nothing, out.frame, <size_t> length)
     return True

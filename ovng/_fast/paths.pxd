@@ -2,11 +2,13 @@
 
 A path is published by the control thread; the figures in it are written by one loop each. An egress is the outbound
 loop's way out through the path of this batch. What that path cannot send because its link has just gone is kept, sealed
-as it is, and leaves on the path that comes next, if that is soon: the far end's replay window takes it.
+as it is, and leaves on the path that comes next, if that is soon: the far end's replay window takes it. What it has
+taken is kept for a while, too (`recent`), and leaves again when Python says that it was in vain.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from ovng._fast.recent cimport recent
 from ovng._fast.reclaim cimport retired
 from ovng._fast.ring cimport ring
 from ovng._fast.udp cimport locator, udp_append, udp_open, udp_sender
@@ -15,6 +17,7 @@ cdef enum:
     MAX_PATHS = 4
     UNSENT_BYTES = 1 << 18  # kept of what a path could not send
     UNSENT_MS = 1000  # how long the next path may take
+    BROKEN_MS = 200  # before a path that has refused is tried again, while another is ready
 
 # Of one direction, since the path was set.
 cdef struct path_figures:
@@ -37,10 +40,13 @@ cdef struct path:
 cdef struct egress:
     path* via  # of this batch; NULL: none
     udp_sender sender
+    ring* unsent  # what was refused; NULL: neither this nor `recent` is kept
+    recent recent
     uint64_t counted  # datagrams and bytes that are in some path's figures
     uint64_t counted_bytes
     uint64_t unreachable  # datagrams, up to the last flush
     uint64_t refused_serial  # the path whose refused datagrams are kept; 0: none are
+    uint64_t broken_serial  # the path that was the last to refuse, and when
     uint64_t refused_ms
     uint64_t sent_later  # datagrams that were kept
 
@@ -56,10 +62,15 @@ cdef inline bint egress_queue(egress* e, uint8_t* datagram, uint32_t length) noe
     return True
 
 
-# 0, or -errno. Free also what failed half-way. What cannot be sent is kept in `unsent` (the caller's; NULL: not kept).
-cdef int egress_init(egress* e, int any_fd, unsigned int segments_max, ring* unsent) noexcept nogil
+# 0, or -errno. Free also what failed half-way. `keeps`: what is lost with a path leaves by the next one.
+cdef int egress_init(egress* e, int any_fd, unsigned int segments_max, bint keeps) noexcept nogil
+cdef void egress_free(egress* e) noexcept nogil
 cdef void egress_choose(egress* e, path* via) noexcept nogil
+# Whether this path has refused what it was given a moment ago.
+cdef bint egress_is_broken(const egress* e, const path* via, uint64_t now_ms) noexcept nogil
 # Sends what is queued, and counts it.
 cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil
 # Queues what the path before this one could not send, copied to `arena` (UNSENT_BYTES): bytes used there.
 cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexcept nogil
+# Queues what was sent since then, copied to `arena` (RECENT_BYTES): bytes used there.
+cdef size_t egress_send_again(egress* e, uint8_t* arena, uint64_t since_ms, uint64_t now_ms) noexcept nogil

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovng.cli.common import Parser, argument, show_json, show_table, warn, whole_number
 from ovng.clock import now
+from ovng.config.names import SERVERS_MAX, DnsSettings, parse_domain
 from ovng.config.values import parse_address, parse_endpoint, parse_name, parse_network, parse_unicast_prefix
-from ovng.errors import SystemProblem
+from ovng.errors import ConfigError, SystemProblem
+from ovng.ids import IPAddress
 from ovng.limits import CERTIFICATE_DAYS, CERTIFICATE_WARN_DAYS
 from ovng.pki.folder import CA_KEY, CRL, Folder, Member
 from ovng.pki.trust import day
@@ -101,6 +104,16 @@ def _add_order(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exit", action="store_true", help="others may use this node as their way to the Internet")
     parser.add_argument(
         "--use-exit", action="append", metavar="NAME", help="take the default route from this member; may be repeated"
+    )
+    parser.add_argument(
+        "--dns", type=argument(parse_address), action="append", metavar="ADDRESS", help="a DNS server; may be repeated"
+    )
+    parser.add_argument(
+        "--domain",
+        type=argument(parse_domain),
+        action="append",
+        metavar="NAME",
+        help="names below it are asked of the DNS servers alone; may be repeated (default: all names)",
     )
     _add_days(parser)
 
@@ -194,6 +207,7 @@ def _order(args: argparse.Namespace, name: str, key_type: signing.KeyType = "p25
         managed=args.managed,
         exit=args.exit,
         use_exits=tuple(args.use_exit or ()),
+        dns=_dns(args.dns or (), args.domain or ()),
         key_type=key_type,
         days=args.days,
     )
@@ -202,6 +216,14 @@ def _order(args: argparse.Namespace, name: str, key_type: signing.KeyType = "p25
 
 def _show_member(member: Member) -> None:
     print(f"{member.name} {member.id}: {_join(member.prefixes)}, until {day(member.not_after)}")
+
+
+def _dns(servers: Sequence[IPAddress], domains: Sequence[str]) -> DnsSettings:
+    if len(servers) > SERVERS_MAX:
+        raise ConfigError(f"--dns: at most {SERVERS_MAX} servers are possible")
+    if domains and not servers:
+        raise ConfigError("--domain needs a server to ask: --dns ADDRESS")
+    return DnsSettings(tuple(dict.fromkeys(servers)), tuple(dict.fromkeys(domains)))
 
 
 def _renew(args: argparse.Namespace) -> None:

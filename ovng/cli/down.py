@@ -10,7 +10,7 @@ import signal
 from ovng.cli.common import Parser
 from ovng.cli.target import add_target_argument, name_of
 from ovng.errors import SystemProblem
-from ovng.io.control import ask, list_running, socket_path
+from ovng.io.control import ask, is_running, list_running, socket_path
 from ovng.io.files import ProfileLock, holder_pid, is_locked, journal_names, lock_path
 from ovng.io.process import wait_for_exit
 
@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     """End and clear. Raises SystemProblem when there is nothing to do, or when it does not end."""
     name = name_of(args.target) if args.target is not None else _the_only_one()
     ran = is_locked(name)
+    if not ran and is_running(name):
+        raise SystemProblem(f"{name} runs as another user: run `systemctl stop ovng-switch`")
     if ran:
         _end(name)
         print(f"{name}: ended")

@@ -28,6 +28,9 @@ VERBS = {
     "status": ("ovng.cli.status", "show what a running node or Switch does"),
     "events": ("ovng.cli.events", "tell what happens to a running node, as JSON lines"),
     "doctor": ("ovng.cli.doctor", "tell what of this machine helps or hinders"),
+    "install-service": ("ovng.cli.install", "make a profile a service of systemd, and start it"),
+    "uninstall-service": ("ovng.cli.uninstall", "take back what install-service did"),
+    "completion": ("ovng.cli.completion", "print what completes these commands in a shell"),
     "demo": ("ovng.cli.demo", "build a whole network in namespaces and move a node in it"),
 }
 """Verb → module, and its line in `ovng --help`."""
@@ -64,14 +67,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _run(arguments: list[str]) -> int:
+def whole_parser() -> Parser:
+    """The parser with all verbs, for what is made from it: completions and manual pages. Raises SystemProblem."""
+    parser, subparsers = _top()
+    for verb, (module, _) in VERBS.items():
+        _import(verb, module, subparsers)
+    return parser
+
+
+def _top() -> tuple[Parser, argparse._SubParsersAction[Parser]]:
     parser = Parser(
         prog="ovng",
         description="A tunnel for mobile life: nodes that talk through a Switch, wherever they are.",
         epilog="`ovng VERB --help` tells more. `ovng --debug VERB …` shows tracebacks.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the versions of ovng and its cryptography")
-    subparsers = parser.add_subparsers(metavar="VERB", dest="verb", parser_class=Parser)
+    return parser, parser.add_subparsers(metavar="VERB", dest="verb", parser_class=Parser)
+
+
+def _run(arguments: list[str]) -> int:
+    parser, subparsers = _top()
     wanted = arguments[0] if arguments else ""
     run: Run | None = None
     for verb, (module, summary) in VERBS.items():

@@ -26,8 +26,13 @@ def name_of(target: str) -> str:
     if "/" in target or target.endswith(".ovng"):
         path = Path(target)
         return parse_yaml(read_private_file(path), str(path)).need("name").map(parse_name)
+    return parse_target_name(target)
+
+
+def parse_target_name(text: str) -> str:
+    """The name of a profile. Raises ConfigError."""
     try:
-        return parse_name(target)
+        return parse_name(text)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

@@ -1,6 +1,6 @@
 """The one file a node or a Switch starts from (`NAME.ovng`, YAML or JSON): what may stand in it, and what it then is.
 
-`load_profile` is the only way in. Each fault is a ConfigError that names file, line and key; a profile that comes out
+`parse_profile` is the only way in. Each fault is a ConfigError that names file, line and key; a profile that comes out
 is complete and belongs together: key and certificate match, the CA signed them, the addresses are in the certificate.
 """
 
@@ -21,6 +21,7 @@ from ovng.config.mobility import (
     read_redundant_for,
     read_uplinks,
 )
+from ovng.config.names import DnsSettings, read_dns
 from ovng.config.reading import boolean, integer, list_of, optional
 from ovng.config.values import (
     Endpoint,
@@ -116,6 +117,7 @@ class NodeProfile:
     mode: str
     """`failover` or `redundant`: every packet on two paths."""
     redundant_for: RedundantFor
+    dns: DnsSettings
     configured_by: str
     """Who gives the interface addresses and routes: `ovng` itself, or OpenWrt's `netifd`, which is told them."""
     hooks: Path | None
@@ -159,16 +161,19 @@ class SwitchProfile:
 Profile = NodeProfile | SwitchProfile
 
 
-def load_profile(path: Path | str, *, load: Load, wall: float, settings: Path | None = None) -> Profile:
-    """Read, check and prove a profile. `load` as in `Trust`; `wall` is the clock. Raises ConfigError.
+def parse_profile(
+    data: bytes,
+    path: Path,
+    *,
+    load: Load,
+    wall: float,
+    settings: Path | None = None,
+    state_base: Path | None = None,
+) -> Profile:
+    """Check and prove a profile that was at `path`. `load` as in `Trust`; `wall` is the clock. Raises ConfigError.
 
-    The keys of the file `settings` count before those of the profile."""
-    path = Path(path)
-    return parse_profile(read_private_file(path), path, load=load, wall=wall, settings=settings)
-
-
-def parse_profile(data: bytes, path: Path, *, load: Load, wall: float, settings: Path | None = None) -> Profile:
-    """As `load_profile`, from bytes that were at `path`. Raises ConfigError."""
+    The keys of the file `settings` count before those of the profile. A relative `state_dir` is below `state_base`
+    (None: beside the profile)."""
     section = parse_yaml(data, str(path))
     if settings is not None:
         section = parse_yaml(read_private_file(settings), str(settings)).over(section)
@@ -176,7 +181,7 @@ def parse_profile(data: bytes, path: Path, *, load: Load, wall: float, settings:
     if version.integer(0, 1 << 32) != PROFILE_VERSION:
         version.fail(f"this profile is of version {version.text()}, this ovng reads version {PROFILE_VERSION}")
     kind = section.need("kind").choice(("node", "switch"))
-    profile = _node(section, path, settings) if kind == "node" else _switch(section, path)
+    profile = _node(section, path, settings) if kind == "node" else _switch(section, path, state_base or path.parent)
     identity = _prove(section, profile, load, wall)
     if isinstance(profile, NodeProfile):
         _check_claims(section, "addresses", list(map(ipaddress.ip_network, profile.addresses)), identity)
@@ -218,6 +223,7 @@ def _node(section: Section, path: Path, settings: Path | None) -> NodeProfile:
         mark=optional(section, "mark", lambda value: value.map(parse_mark), 0),
         mode=optional(section, "mode", lambda value: value.choice(MODES), MODES[0]),
         redundant_for=optional(section, "redundant_for", read_redundant_for, RedundantFor()),
+        dns=optional(section, "dns", read_dns, DnsSettings()),
         configured_by=optional(section, "configured_by", lambda value: value.choice(CONFIGURATORS), CONFIGURATORS[0]),
         hooks=read_hooks(section),
         libcrypto=optional(section, "libcrypto", _absolute, None),
@@ -227,7 +233,7 @@ def _node(section: Section, path: Path, settings: Path | None) -> NodeProfile:
     )
 
 
-def _switch(section: Section, path: Path) -> SwitchProfile:
+def _switch(section: Section, path: Path, state_base: Path) -> SwitchProfile:
     section.only(_keys(SwitchProfile))
     return SwitchProfile(
         path=path,
@@ -237,7 +243,7 @@ def _switch(section: Section, path: Path) -> SwitchProfile:
         listen=list_of(section, "listen", parse_endpoint, most=16, default=(Endpoint("::", 5140),)),
         workers=integer(section, "workers", 1, 256, 1),
         max_nodes=integer(section, "max_nodes", 1, MAX_NODES, 1 << 20),
-        state_dir=path.parent / optional(section, "state_dir", Value.text, "state"),
+        state_dir=state_base / optional(section, "state_dir", Value.text, "state"),
         crl_file=path.parent / optional(section, "crl_file", Value.text, "crl.der"),
         libcrypto=optional(section, "libcrypto", _absolute, None),
         offloads=optional(section, "offloads", _offloads, OffloadSettings()),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ovng.config.names import DnsSettings
 from ovng.config.nodes import Node, compose, is_json
 from ovng.config.values import Endpoint
 from ovng.config.yamlfile import parse_yaml
@@ -39,6 +40,7 @@ routes: {routes}
 # forward: false           # true: may switch on ip_forward, which `routes` needs
 # rekey_seconds: 3600
 # port: 0                  # local UDP port; 0: any
+{dns}
 # uplinks: []              # - {{interface: wwan*, priority: 0 (best) to 255, metered: true, use: true}}
 # mode: failover           # redundant: every packet on two uplinks
 # redundant_for: {{dscp: [], ports: []}}  # inner packets that go on two uplinks in any mode
@@ -76,6 +78,8 @@ state_dir: {state_dir}
 # log_level: info          # debug, info, warning, error
 """
 
+_NO_DNS = DnsSettings()
+
 CREDENTIALS = ("ca", "certificate", "key", "crl")
 """Their order in a file."""
 
@@ -92,9 +96,14 @@ def render_node(
     exits: Mapping[str, NodeID],
     credentials: Mapping[str, bytes],
     key_file: str = "",
+    dns: DnsSettings = _NO_DNS,
 ) -> str:
     """A node's profile. `exits` are the nodes by name that it may take a default route from; credentials are PEM; the
     key may be in a file of its own."""
+    if dns.servers:
+        dns_line = f"dns: {{servers: {_flow(dns.servers)}, domains: {_flow(dns.domains)}}}"
+    else:
+        dns_line = "# dns: {servers: [], domains: []}  # whom to ask for names below these domains; no domains: for all"
     if exits:
         exit_lines = f"exit: {_flow(list(exits.values()))}  # default route only from: {', '.join(exits)}"
     else:
@@ -108,6 +117,7 @@ def render_node(
         network_prefixes=_flow(network_prefixes),
         routes=_flow(routes),
         exit=exit_lines,
+        dns=dns_line,
         secret=_KEY_APART.format(key_file=key_file) if key_file else _KEY_INSIDE,
     )
     head += f"\nkey_file: {key_file}\n" if key_file else ""

@@ -7,7 +7,6 @@ no tag means anything and `10:20` is not a base-60 number. Whatever the bytes ar
 
 from __future__ import annotations
 
-import difflib
 import os
 import pwd
 import re
@@ -27,8 +26,9 @@ _TRUE = frozenset({"true", "yes", "on"})
 _DIGITS = re.compile(r"[0-9]{1,18}\Z")
 
 
-def read_private_file(path: Path) -> bytes:
-    """The bytes of a file that only we may read: ours, regular, no link, no access for others, at most 2 MiB.
+def read_private_file(path: Path, also_of: int | None = None) -> bytes:
+    """The bytes of a file that only we may read: ours, regular, no link, no access for others, at most 2 MiB. It may
+    belong to the user `also_of` instead.
 
     Raises ConfigError, with the command that helps.
     """
@@ -43,7 +43,7 @@ def read_private_file(path: Path) -> bytes:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigError("is not a regular file", file=name)
-        if status.st_uid != os.geteuid():
+        if status.st_uid not in (os.geteuid(), also_of):
             owner, us = _user(status.st_uid), _user(os.geteuid())
             raise ConfigError(f"belongs to {owner}, not to {us}: run `chown {us} {quoted}`", file=name)
         if status.st_mode & 0o077:
@@ -178,6 +178,8 @@ class Section:
         """Refuse a key that is not known, and guess which one was meant."""
         for key, (node, _) in self._nodes.items():
             if key not in known:
+                import difflib  # 0.4 MB, for this error only
+
                 near = difflib.get_close_matches(key, known, 1)
                 hint = f": did you mean `{near[0]}`?" if near else f"; known are {', '.join(sorted(known))}"
                 line = node.line + 1

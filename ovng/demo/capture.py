@@ -26,12 +26,16 @@ _MAGIC = b"\xd4\xc3\xb2\xa1"
 
 
 class Capture:
-    """A running capture of one device of one host."""
+    """A running capture of one device of one host. `at_once`: for few packets, which are in the file at once."""
 
-    def __init__(self, host: Host, device: str, *, snaplen: int = WHOLE, filter: str = "") -> None:
+    def __init__(
+        self, host: Host, device: str, *, snaplen: int = WHOLE, filter: str = "", at_once: bool = False
+    ) -> None:
         self.path = host.net.directory / f"{host.name}-{device}.pcap"
         limits = ["-s", str(snaplen), "-B", str(BUFFER_KIB)]
         words = ["-n", "-p", "-i", device, *limits, "-w", str(self.path), "-Z", "root"]
+        words += ["--immediate-mode", "-U"] if at_once else []
+        self._at_once = at_once
         self._process = host.start(f"tcpdump-{device}", "tcpdump", *words, *filter.split())
         self._size, self._since = -1, 0.0
         wait_until(self._listening, f"tcpdump on {host.name}")
@@ -41,8 +45,10 @@ class Capture:
         return "listening on" in self._process.output
 
     def stop(self) -> int:
-        """End it once it has written what it holds; the number of packets that the kernel could not hand over."""
-        wait_until(self._settled, f"end of the capture {self.path.name}", SETTLE_MAX_SECONDS)
+        """End it, `at_once` or when it has written what it holds, for which nothing may pass any more; the number of
+        packets that the kernel could not hand over."""
+        if not self._at_once:
+            wait_until(self._settled, f"end of the capture {self.path.name}", SETTLE_MAX_SECONDS)
         self._process.stop()
         found = re.search(r"(\d+) packets? dropped by kernel", self._process.output)
         if found is None:
@@ -50,7 +56,7 @@ class Capture:
         return int(found[1])
 
     def _settled(self) -> bool:
-        """Whether the file has not grown for longer than tcpdump waits for a buffer to fill."""
+        """Whether the file has not grown for longer than tcpdump holds anything back."""
         size, at = self.path.stat().st_size, now().mono
         if size != self._size:
             self._size, self._since = size, at

@@ -29,7 +29,7 @@ class Member:
     def __init__(self, network: Network, host: Host, verb: str, profile: Path) -> None:
         self.network, self.host, self.profile = network, host, profile
         self.name, self._verb = profile.stem, verb
-        self._runtime = network.net.directory / f"run-{self.name}"
+        self._runtime = network.net.directory / f"run-{network.folder.name}-{self.name}"
         self.process: Process | None = None
         self.id = ""
         self.addresses: list[str] = []

@@ -1,8 +1,8 @@
 """The demo's second move: a cable is plugged into the laptop and pulled out again, while it pings through the tunnel.
 
 Plugged in, it is the better uplink: data moves to it while the other still carries what is under way (make before
-break). Pulled out, it is gone before anybody knows (break before make). The gap is the longest time without an answer,
-less the pause between two pings.
+break). Pulled out, it is gone before anybody knows (break before make). The gap is the longest time without an answer
+from then on, less the pause between two pings.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ovng.clock import now
 from ovng.demo.deployment import Member
 from ovng.demo.net import wait_until
 
@@ -48,11 +49,12 @@ def pull_out(laptop: Member, target: str, other: str) -> Handover:
 def _across(laptop: Member, target: str, act: Callable[[], object], uplink: str) -> Handover:
     ping = laptop.host.start("pings", "ping", "-n", "-D", "-i", f"{_PAUSE:g}", "-c", str(_PINGS), "-W", "1", target)
     wait_until(lambda: ping.output.count("icmp_seq") >= _AT, "answers")
+    began = now().wall
     act()
     wait_until(lambda: _active(laptop) == uplink, f"data by the uplink {uplink}")
     ping.wait()
     times = [float(at) for at in re.findall(r"\[([\d.]+)\] \d+ bytes from", ping.output)]
-    gap = max((b - a for a, b in pairwise(times)), default=0.0) - _PAUSE
+    gap = max((b - a for a, b in pairwise(times) if b > began), default=0.0) - _PAUSE
     return Handover(round(max(0.0, gap) * 1000, 1), _PINGS - len(set(re.findall(r"icmp_seq=(\d+)", ping.output))))
 
 

@@ -10,6 +10,7 @@ The server is asyncio and bounded in all it takes; the client is for the command
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -42,6 +43,8 @@ class Stream(Protocol):
 
 Handler = Callable[[Message], Awaitable[Message] | Message | Stream]
 
+SWITCH_RUNTIME_DIR = Path("/run/ovng-switch")
+"""Of ovng-switch.service, whose user may not write to /run/ovng. Root asks there, too, and believes nothing more."""
 REQUEST_MAX = 16_384
 ANSWER_MAX = 1 << 24
 CONNECTIONS_MAX = 16
@@ -56,6 +59,16 @@ def socket_path(name: str, *, create: bool = False) -> Path:
     path = runtime_dir(create=create) / f"{name}.sock"
     if len(os.fsencode(path)) > _PATH_MAX:
         raise SystemProblem(f"{path}: is too long for a socket: set OVNG_RUNTIME_DIR to a shorter path")
+    return path
+
+
+def _find_socket(name: str) -> Path:
+    """Where to ask: below our own runtime directory, or that of the Switch's user. Raises SystemProblem."""
+    path = socket_path(name)
+    if not path.exists() and not os.environ.get("OVNG_RUNTIME_DIR"):
+        with contextlib.suppress(OSError):  # others may not look there
+            other = SWITCH_RUNTIME_DIR / path.name
+            return other if other.exists() else path
     return path
 
 
@@ -198,7 +211,7 @@ def ask(name: str, request: Message, timeout: float = 10.0, path: Path | None = 
 
     `path` is its socket, where it has another runtime directory than this process.
     """
-    path = path or socket_path(name)
+    path = path or _find_socket(name)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, _in_words(name, path, timeout):
         client.settimeout(timeout)
         client.connect(str(path))
@@ -208,7 +221,7 @@ def ask(name: str, request: Message, timeout: float = 10.0, path: Path | None = 
 
 def follow(name: str, request: Message, path: Path | None = None) -> Iterator[Message]:
     """As `ask`, for an answer of many lines: each as it comes, until the service ends. Raises SystemProblem."""
-    path = path or socket_path(name)
+    path = path or _find_socket(name)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, _in_words(name, path, _FIRST_SECONDS):
         client.settimeout(_FIRST_SECONDS)
         client.connect(str(path))
@@ -264,7 +277,7 @@ def is_running(name: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(1.0)
         try:
-            client.connect(str(socket_path(name)))
+            client.connect(str(_find_socket(name)))
         except (OSError, SystemProblem):
             return False
     return True
@@ -272,8 +285,8 @@ def is_running(name: str) -> bool:
 
 def list_running() -> list[str]:
     """Names of the profiles that run on this machine."""
-    try:
-        names = sorted(path.stem for path in runtime_dir(create=False).glob("*.sock"))
-    except OSError as error:
-        raise SystemProblem(f"{runtime_dir(create=False)}: {error.strerror}") from None
-    return [name for name in names if is_running(name)]
+    directories = [runtime_dir(create=False)]
+    if not os.environ.get("OVNG_RUNTIME_DIR"):
+        directories.append(SWITCH_RUNTIME_DIR)
+    names = {path.stem for directory in directories for path in directory.glob("*.sock")}
+    return [name for name in sorted(names) if is_running(name)]

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ovng.clock import now
-from ovng.config.profile import Profile, SwitchProfile, crl_from_file, load_profile, make_trust
+from ovng.config.profile import Profile, SwitchProfile, crl_from_file, make_trust, parse_profile
+from ovng.config.yamlfile import FILE_MAX, read_private_file
 from ovng.errors import ConfigError, SystemProblem
 from ovng.pki.trust import Trust
 
@@ -44,8 +45,42 @@ def _memfd() -> int:
 
 
 def read_profile(path: Path | str, settings: Path | None = None) -> Profile:
-    """Load a profile by today's date, with the settings that count before its own. Raises ConfigError."""
-    return load_profile(path, load=memfd_path, wall=now().wall, settings=settings)
+    """Load a profile by today's date, with the settings that count before its own. Raises ConfigError.
+
+    A user of systemd's making (DynamicUser=) cannot read a file that is root's alone: for it the copy is read that
+    systemd made when it started the service (LoadCredential=, with the file's name).
+    """
+    data = _handed_over(Path(path))
+    return use_profile(read_private_file(Path(path)) if data is None else data, path, settings)
+
+
+def use_profile(data: bytes, path: Path | str, settings: Path | None = None) -> Profile:
+    """As `read_profile`, of bytes that were at `path`. Raises ConfigError."""
+    state = os.environ.get("STATE_DIRECTORY")  # of systemd's StateDirectory=
+    base = Path(state) if state else None
+    return parse_profile(data, Path(path), load=memfd_path, wall=now().wall, settings=settings, state_base=base)
+
+
+def is_handed_over(path: Path) -> bool:
+    """Whether systemd holds a copy of this profile for us."""
+    return _handed_over(path) is not None
+
+
+def _handed_over(path: Path) -> bytes | None:
+    """systemd's copy, in a directory that only root and we can enter, where only root can write."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return None
+    try:
+        with (Path(directory) / path.name).open("rb") as file:
+            data = file.read(FILE_MAX + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"systemd's copy of it cannot be read: {error.strerror}", file=str(path)) from None
+    if len(data) > FILE_MAX:
+        raise ConfigError(f"is larger than {FILE_MAX >> 20} MiB", file=str(path))
+    return data
 
 
 def trust_of(profile: Profile) -> Trust:

@@ -191,6 +191,12 @@ class NodeDataPath:
         """Send doubled packets (`set_doubling`) on this path, too; −1: on none. The active path counts as none."""
         self._loops.set_second(index)
 
+    def set_standby(self, index: int) -> None:
+        """The path that takes what the active one refuses for want of a link or a route, at once, until another is made
+        active; −1: none does.
+        """
+        self._loops.set_standby(index)
+
     def send_control(self, datagram: bytes, path: int | None = None) -> bool:
         """Send one datagram to the Switch from this thread, on `path` or the active one. False: lost, and counted."""
         held = self._paths.get(self._active if path is None else path)
@@ -301,6 +307,13 @@ class NodeDataPath:
         """
         return self._loops.send_keepalive(peer)
 
+    def send_again(self, since: float) -> bool:
+        """Send once more, by the active path, what was sent since then (monotonic seconds) by a path that may not have
+        carried it: of the last second the newest 256 KiB, unless there was more than that path could lose unnoticed
+        (64 KiB in 5 ms). The far end drops what it has. False when it found no room (counted).
+        """
+        return self._loops.send_again(int(1000 * max(0.0, since)))
+
     def write_tun(self, packet: bytes) -> bool:
         """Hand an IP packet to this machine, for example an ICMP error. False when the TUN does not take it."""
         header = bytes(10) if self._tun.offloads.vnet_hdr else b""
@@ -325,7 +338,8 @@ class NodeDataPath:
         `gso_segments` per send (1: none). Without the offload `timestamps` nothing is dropped for having waited.
 
         `held` packets had to wait for a path (TUN's frames, also super-packets), `held_sent` have left since;
-        `sent_later` datagrams left on another path than the one that could not send them.
+        `sent_later` datagrams left on another path than the one that could not send them, `sent_again` were sent twice,
+        because the first path may not have carried them.
         `stashed` TCP packets were kept because their peer was silent, `resent` left again when it was heard; `doubled`
         packets left with DUP.
         `cut`: TUN frames whose TCP was cut smaller to fit the path; `oversize` packets were too large and left whole.

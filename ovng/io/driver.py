@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import traceback
 from collections import Counter
@@ -25,6 +26,7 @@ from typing import TypeVar
 from ovng import clock
 from ovng.clock import Now
 from ovng.errors import OvngError
+from ovng.io import notify
 from ovng.io.logs import escape
 from ovng.io.resume import ClockJumps
 
@@ -68,6 +70,9 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._jumps: ClockJumps | None = None
         self._slept = 0.0  # boot - mono when last looked
+        self._alive_every = notify.watchdog_interval()
+        self._alive_at = -math.inf  # monotonic: when systemd was told last that we live
+        self._alive_timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self.errors: Counter[str] = Counter()
         """Callbacks that failed, by kind and place."""
@@ -149,6 +154,8 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._alive_timer is not None:
+            self._alive_timer.cancel()
         if self._jumps is not None:
             loop.remove_reader(self._jumps.fileno())
             self._jumps.close()
@@ -173,6 +180,17 @@ class Driver:
         self._guard(callback, now)
         self._guard(self._flush, now)
         self._guard(self._arm, now)
+        self._tell_alive(now)
+
+    def _tell_alive(self, now: Now) -> None:
+        """Tell systemd's watchdog at a wake-up that comes anyway, and by an alarm only when none has come for long."""
+        if self._loop is None or self._alive_every is None or now.mono - self._alive_at < self._alive_every / 2:
+            return
+        notify.watchdog()
+        self._alive_at = now.mono
+        if self._alive_timer is not None:
+            self._alive_timer.cancel()
+        self._alive_timer = self._loop.call_later(self._alive_every, self._run, lambda now: None)
 
     def _arm(self, now: Now) -> None:
         """An alarm before the deadline is put off, lest it wake us for nothing; one that is overdue stays, as it would

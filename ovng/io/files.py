@@ -1,6 +1,7 @@
 """What a service keeps on disk: private files, the lock of its profile, and a journal of what it changed.
 
-The runtime directory (/run/ovng, or OVNG_RUNTIME_DIR) holds per profile NAME:
+The runtime directory (/run/ovng, or OVNG_RUNTIME_DIR; for a user of systemd's making, what RuntimeDirectory= gives it)
+holds per profile NAME:
 
     NAME.lock      flock held while the service runs; its text is the pid
     NAME.journal   what to undo if the service cannot do it itself (kill -9); see `Journal`
@@ -94,7 +95,7 @@ def read_private(path: Path, limit: int = READ_MAX) -> bytes | None:
 
 def runtime_dir(*, create: bool = True) -> Path:
     """The directory of sockets, locks and journals, mode 0700. Raises SystemProblem when others could write to it."""
-    path = Path(os.environ.get("OVNG_RUNTIME_DIR") or DEFAULT_RUNTIME_DIR)
+    path = Path(os.environ.get("OVNG_RUNTIME_DIR") or _given_directory() or DEFAULT_RUNTIME_DIR)
     try:
         if create:
             with contextlib.suppress(FileExistsError):
@@ -109,6 +110,11 @@ def runtime_dir(*, create: bool = True) -> Path:
     if facts.st_uid not in (0, os.geteuid()) or facts.st_mode & 0o022:
         raise SystemProblem(f"{path}: others may write to it: make it yours and run chmod 700 {path}")
     return path
+
+
+def _given_directory() -> str | None:
+    """systemd's, for a user who may not write to the default one."""
+    return os.environ.get("RUNTIME_DIRECTORY") if os.geteuid() else None
 
 
 def lock_path(name: str) -> Path:
@@ -200,6 +206,8 @@ class Journal:
     """The TUN interface it made."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     """What it changed under /proc/sys, with the values from before."""
+    dns: str = ""
+    """The resolver (of io/dns) that it told of the interface's servers."""
 
 
 def write_journal(name: str, journal: Journal) -> None:
@@ -211,12 +219,12 @@ def read_journal(name: str) -> Journal | None:
     """What the last service of this name left to be undone. A journal that cannot be read counts as none."""
     try:
         entry = json.loads(read_private(_journal_path(name), 65_536) or b"null")
-        interface, sysctls = entry["interface"], entry["sysctls"]
+        interface, sysctls, dns = entry["interface"], entry["sysctls"], entry.get("dns", "")
     except (SystemProblem, ValueError, TypeError, KeyError):
         return None
-    if not isinstance(interface, str) or not isinstance(sysctls, dict):
+    if not isinstance(interface, str) or not isinstance(sysctls, dict) or not isinstance(dns, str):
         return None
-    return Journal(interface, {str(key): str(value) for key, value in sysctls.items()})
+    return Journal(interface, {str(key): str(value) for key, value in sysctls.items()}, dns)
 
 
 def remove_journal(name: str) -> None:

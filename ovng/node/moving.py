@@ -27,6 +27,9 @@ from ovng.session.manager import SessionManager
 
 log = logging.getLogger(__name__)
 
+UNNOTICED_SECONDS = 0.1
+"""A link may have lost what it took so long before anybody says that it is gone."""
+
 
 class Moving:
     """Keeps the paths in step with the machine. `replan` is called when its routes may have changed.
@@ -46,7 +49,7 @@ class Moving:
     ) -> None:
         self._path, self._switch, self._client, self._sessions = path, switch, client, sessions
         self._replan, self._tell = replan, tell
-        self.news = PathNews(tell, profile, path, client, sessions, self.mtu)
+        self.news = PathNews(tell, profile, path, sessions, self.mtu)
         self._wanted = profile.uplinks
         self._doubles = profile.doubles
         watching = watch_network(profile.interface, profile.mark, lean=profile.under_netifd)
@@ -56,6 +59,7 @@ class Moving:
         self.roamer = Roamer()
         self._links = LinkSnapshot()
         self._was_away = False  # nothing could reach us for a while
+        self._lost_since: float | None = None  # what was sent since then may be lost; monotonic
         self._offloads_at, self._offloads = 0.0, dict(path.stats()["offloads"])
 
     def use(self, profile: NodeProfile, now: Now) -> None:
@@ -117,6 +121,12 @@ class Moving:
         self.roamer.on(slot, PathEvent.SILENT, now.mono)
         self._follow(now)
 
+    def reported(self) -> None:
+        """What the Switch is to know has left: what may be lost follows."""
+        if self._lost_since is not None and self.roamer.active is not None:
+            self._path.send_again(self._lost_since - UNNOTICED_SECONDS)
+            self._lost_since = None
+
     def slept(self, now: Now) -> None:
         """The machine was suspended: nothing is as it was."""
         self.watcher.resync()
@@ -177,17 +187,18 @@ class Moving:
                         self._switch.set_reaches(slot, uplink.ways)
                         self._client.network_changed(now, slot)
                     if moved and slot == self.roamer.active:
-                        self.news.moved(slot, "changed", now, lost=True)
+                        self._leave(slot, "changed", now, lost=True)
                         self._sessions.retry_now(now)
                 case roamer.Activate(slot, lost, cause):
                     log.info("data goes by path %d (%s)", slot, cause)
-                    self.news.moved(slot, cause, now, lost=lost)
+                    self._leave(slot, cause, now, lost=lost)
                     self._switch.activate(slot)
                     self._client.activate(slot, now, lost=lost)
                     self._sessions.retry_now(now)
                 case roamer.Wait():
                     log.info("no way to the Switch: packets wait")
                     self.news.waiting(now)
+                    self._lost_since = now.mono
                     self._switch.activate(-1)
                     self._was_away = True
                 case roamer.Close(slot):
@@ -195,8 +206,19 @@ class Moving:
                     self._client.remove_path(slot)
                     self.news.closed(slot, now)
         self.news.look(self.roamer, now)
+        self._path.set_standby(self.roamer.standby)
         self._path.set_second(self.roamer.second if self._doubles else -1)
         self._watch_offloads(now)
+
+    def _leave(self, slot: int, cause: str, now: Now, *, lost: bool) -> None:
+        """Data goes by this path from now on. `lost`: the way it went before carries nothing any more."""
+        since = None
+        if lost:
+            known = self._client.path(self._client.active)
+            dead = known is not None and known.silent and known.observed is not None  # for a while, before one answered
+            since = known.worked_until() if known is not None and dead else now.mono
+            self._lost_since = since if self._lost_since is None else min(since, self._lost_since)
+        self.news.moved(slot, cause, now, since)
 
     def _come_back(self) -> None:
         """Peers hear that we can be reached again: what TCP sent us in vain they send again, without its timer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
+from ovng.config.names import DnsSettings
 from ovng.config.profile import NodeProfile
 from ovng.ids import IPAddress, Prefix
 from ovng.io.interface import Configurator
@@ -23,6 +24,7 @@ class NetifdTunnel(Tunnel):
     def __init__(self, profile: NodeProfile, failed: Callable[[str], None]) -> None:
         self._netifd = Netifd(profile.interface, failed)
         self._sysctls: dict[str, str] = {}
+        self.dns_warning = ""
         self.routes: set[Prefix] = set()
         self._addresses = [on_lan(address, profile.network_prefixes) for address in profile.addresses]
         self._around: tuple[IPAddress, ...] = ()
@@ -31,6 +33,7 @@ class NetifdTunnel(Tunnel):
         try:
             self._configurator = Configurator(profile.interface, lean=True)
             self._configurator.prepare(profile.mtu)
+            self.set_dns(profile.dns)
         except BaseException:
             self.tun.close()
             raise
@@ -45,6 +48,12 @@ class NetifdTunnel(Tunnel):
         self.routes, self._around = set(wanted), tuple(around)
         self._tell()
         return {}
+
+    def set_dns(self, wanted: DnsSettings) -> None:
+        """Names are netifd's, too."""
+        self.dns_warning = (
+            "dns: has no effect under netifd: use `option dns` of the interface" if wanted.servers else ""
+        )
 
     def forwarding(self, served: Iterable[Prefix], enable: bool) -> list[str]:
         """The sysctls are the router's own."""

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from ovng.clock import Now
 from ovng.config.profile import NodeProfile
 from ovng.forwarding import clientevents as attachment
-from ovng.forwarding.client import AttachmentClient
 from ovng.io.datapath import NodeDataPath
 from ovng.io.events import EventStream
 from ovng.io.hooks import Hooks
@@ -124,12 +123,11 @@ class PathNews:
         tell: Tell,
         profile: NodeProfile,
         path: NodeDataPath,
-        client: AttachmentClient,
         sessions: SessionManager,
         mtu: Callable[[int], int | None],
     ) -> None:
         """`mtu(slot)`: that of the path, once it is known."""
-        self._tell, self._path, self._client, self._sessions = tell, path, client, sessions
+        self._tell, self._path, self._sessions = tell, path, sessions
         self.handovers = Handovers(self._count, copies_tell=not profile.doubles)
         self._mtu = mtu
         self._mtus: dict[int, int] = {}
@@ -150,12 +148,8 @@ class PathNews:
         self._mtus.pop(slot, None)
         self._tell("path_closed", now, path=slot, uplink=self._uplinks.pop(slot, ""))
 
-    def moved(self, slot: int, cause: str, now: Now, *, lost: bool) -> None:
-        """Data goes by this path now, or by the same in another way. `lost`: as it went before, it went no more."""
-        since = None
-        if lost:
-            known = self._client.path(self._active) if cause == "silent" and self._active is not None else None
-            since = now.mono if known is None or known.observed is None else known.worked_until()
+    def moved(self, slot: int, cause: str, now: Now, since: float | None) -> None:
+        """Data goes by this path now, or by the same in another way. The way before worked until `since`; None: yet."""
         self.handovers.moved(slot, self._uplinks.get(slot, ""), cause, since, now)
         self._activated(slot, cause, now)
 

@@ -245,6 +245,7 @@ class NodeService:
             self._send(slot, datagram, now)
         for slot, datagram in self.client.asides():
             self.switch.send_aside(slot, datagram)
+        self.moving.reported()
         self._stop_when_done(now)
 
     def _send(self, slot: int, datagram: bytes, now: Now) -> None:
@@ -405,6 +406,7 @@ class NodeService:
             self.profile = profile
             self.routing.use(profile, trust.identity)
             self.moving.use(profile, now)
+            self.tunnel.set_dns(profile.dns)
             self.hooks.directory = profile.hooks
             self.switch.set_endpoints(profile.switch)
             self.switch.look_up()

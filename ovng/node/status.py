@@ -61,7 +61,13 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
         "held": service.overlay.held,
         "counters": {name: count for name, count in sorted(counters.items()) if count},
         "offloads": stats["offloads"] | {"gso": stats["gso_segments"] if stats["gso_segments"] > 1 else False},
-        "warnings": [*service.routing.warnings, *service.trust.warnings(now.wall), *_newer(counters), *_hooks(service)],
+        "warnings": [
+            *service.routing.warnings,
+            *_dns(service),
+            *service.trust.warnings(now.wall),
+            *_newer(counters),
+            *_hooks(service),
+        ],
         "certificate": {
             "not_after": round(identity.not_after),
             "days_left": int((identity.not_after - now.wall) // 86_400),
@@ -72,6 +78,10 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
 def _newer(counters: Counter[str]) -> list[str]:
     count = counters["version"] + counters["datagram_version"]
     return [f"a peer is newer: {count} datagrams of another protocol version were dropped"] if count else []
+
+
+def _dns(service: NodeService) -> list[str]:
+    return [service.tunnel.dns_warning] if service.tunnel.dns_warning else []
 
 
 def _hooks(service: NodeService) -> list[str]:

@@ -1,7 +1,7 @@
 """The TUN interface of a node as the machine sees it: made, addressed, routed, and taken away whatever happens.
 
-The journal names the interface and every sysctl before they are touched, so the next `up` or `down` of the same profile
-undoes what a killed process left.
+The journal names the interface, every sysctl and the resolver before they are touched, so the next `up` or `down` of
+the same profile undoes what a killed process left.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import ipaddress
 import logging
 from collections.abc import Collection, Iterable
 
+from ovng.config.names import DnsSettings
 from ovng.config.profile import NodeProfile
 from ovng.errors import SystemProblem
 from ovng.ids import IPAddress, Prefix
-from ovng.io import sysctl
+from ovng.io import dns, sysctl
 from ovng.io.files import Journal, read_journal, remove_journal, write_journal
 from ovng.io.interface import Configurator
 from ovng.io.tun import open_tun
@@ -28,6 +29,9 @@ def clear_leftovers(name: str) -> list[str]:
     if journal is None:
         return []
     undone: list[str] = []
+    if journal.dns == dns.RESOLVCONF:  # systemd-resolved forgets with the interface
+        dns.remove_servers(journal.dns, journal.interface)
+        undone.append(f"DNS servers of {journal.interface}")
     if journal.interface:
         with Configurator(journal.interface) as configurator:
             if configurator.index() is not None:
@@ -50,6 +54,10 @@ class Tunnel:
         for line in clear_leftovers(profile.name):
             log.info("removed what a killed run left: %s", line)
         self._sysctls: dict[str, str] = {}
+        self._resolver = ""
+        self._dns = DnsSettings()
+        self.dns_warning = ""
+        """Why names are not asked as the profile wants it; empty when they are."""
         self.routes: set[Prefix] = set()
         self._interface = profile.interface
         write_journal(profile.name, Journal(profile.interface))
@@ -64,9 +72,35 @@ class Tunnel:
                 self._configurator.add_address(on_lan(address, profile.network_prefixes))
             self._configurator.forbid_link_local()
             self._configurator.bring_up(profile.mtu)
+            self.set_dns(profile.dns)
         except BaseException:
             self.close()
             raise
+
+    def set_dns(self, wanted: DnsSettings) -> None:
+        """Have these servers asked, or none. A resolver that is missing or refuses is a warning: the tunnel serves."""
+        if wanted == self._dns and not self.dns_warning:
+            return
+        self._dns, self.dns_warning = wanted, ""
+        try:
+            if self._resolver:
+                dns.remove_servers(self._resolver, self._interface)
+            self._resolver = dns.resolver() if wanted.servers else ""
+            self._write_journal()
+            if self._resolver:
+                dns.set_servers(self._resolver, self._interface, wanted.servers, wanted.domains)
+            elif wanted.servers:
+                self.dns_warning = "dns: neither systemd-resolved nor resolvconf is here: install one of them"
+        except SystemProblem as error:
+            self.dns_warning = f"dns: {error}"
+        if self.dns_warning:
+            log.warning("%s", self.dns_warning)
+        elif self._resolver:
+            names = ", ".join(wanted.domains) or "all names"
+            log.info("%s asks %s for %s", self._resolver, ", ".join(map(str, wanted.servers)), names)
+
+    def _write_journal(self) -> None:
+        write_journal(self._name, Journal(self._interface, self._sysctls, self._resolver))
 
     def reached(self) -> None:
         """The Switch has attached us. The interface is as it should be without."""
@@ -121,13 +155,18 @@ class Tunnel:
                 )
                 continue
             self._sysctls[key] = "0"
-            write_journal(self._name, Journal(self._interface, self._sysctls))
+            self._write_journal()
             sysctl.write(key, "1")
             log.info("%s set to 1 (forward: true)", key)
         return warnings
 
     def close(self) -> None:
         """Remove interface, addresses and routes; put sysctls back."""
+        if self._resolver == dns.RESOLVCONF:
+            try:
+                dns.remove_servers(self._resolver, self._interface)
+            except SystemProblem as error:
+                log.warning("%s", error)
         self.tun.close()
         if _exits(self.routes):
             self._leave_exit()

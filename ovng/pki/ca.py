@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
+from ovng.config.names import DnsSettings
 from ovng.config.render import render_node, render_switch, replace_credentials, to_json
 from ovng.config.values import Endpoint, der_to_pem, parse_name, parse_pem, pem_to_der
 from ovng.config.yamlfile import Value, parse_yaml, read_private_file
@@ -55,6 +56,7 @@ class Order:
     exit: bool = False
     use_exits: tuple[str, ...] = ()
     """Names of members from which this node takes a default route."""
+    dns: DnsSettings = field(default_factory=DnsSettings)
     key_type: KeyType = "p256"
     days: int = CERTIFICATE_DAYS
 
@@ -207,6 +209,7 @@ class CertificateAuthority:
                 exits=exits,
                 credentials={**self._credentials(certificate), **key},
                 key_file=key_file,
+                dns=order.dns,
             )
             index.members.append(member)
             with pending_file(output, (to_json(text) if json else text).encode(), 0o600):

@@ -97,7 +97,7 @@ class Roamer:
                 self.paths[slot] = Held(uplink, Path(now, self._gone.pop(name, None)))
                 self._actions.append(Open(slot, uplink))
             elif (held := self.paths[known[name]]).uplink != uplink:
-                moved = (held.uplink.index, held.uplink.ways) != (uplink.index, uplink.ways)
+                moved = (held.uplink.index, held.uplink.hops) != (uplink.index, uplink.hops)
                 if moved:
                     held.path.on(Event.CHANGED, now)
                 held.uplink = uplink
@@ -120,6 +120,12 @@ class Roamer:
             for slot, held in self.paths.items()
             if slot != self.active and held.path.state == State.READY and not held.uplink.metered
         )
+        return min(ready, key=self._order, default=-1)
+
+    @property
+    def standby(self) -> int:
+        """The path that data takes when the kernel refuses to send on the active one: the best other; −1: none."""
+        ready = (slot for slot, held in self.paths.items() if slot != self.active and held.path.state == State.READY)
         return min(ready, key=self._order, default=-1)
 
     def handle_timer(self, now: float) -> None:
@@ -177,7 +183,7 @@ class Roamer:
         elif best != self.active:
             state, better = present.path.state, self.paths[best].path.state
             if state == State.DEAD and better != State.DEAD:
-                self._activate(best, now, lost=True, cause=cause)
+                self._activate(best, now, lost=True, cause=present.path.cause)  # perhaps a while ago
             elif better == State.READY:
                 lost = state != State.READY
                 self._activate(best, now, lost=lost, cause=cause if lost else "better path")

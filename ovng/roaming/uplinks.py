@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from ovng.config.mobility import PRIORITY_MAX, UplinkSettings
@@ -37,6 +37,11 @@ class Uplink:
         """Names the network behind it, for what is remembered of its NAT; two networks rarely have the same name."""
         ways = {f"{way.source}@{way.gateway}" for way in self.ways.values()}
         return " ".join((self.name, *sorted(ways)))
+
+    @property
+    def hops(self) -> Mapping[IPAddress, Way]:
+        """The ways without their metrics: what a datagram sees of them."""
+        return {address: replace(way, metric=0) for address, way in self.ways.items()}
 
     @property
     def metric(self) -> int:

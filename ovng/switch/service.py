@@ -25,7 +25,7 @@ from ovng.forwarding.store import Out
 from ovng.ids import Locator
 from ovng.io import notify
 from ovng.io.control import ControlServer, Message
-from ovng.io.credentials import memfd_path, read_profile, trust_of
+from ovng.io.credentials import is_handed_over, memfd_path, read_profile, trust_of, use_profile
 from ovng.io.driver import Driver
 from ovng.io.libcrypto import load_libcrypto, make_aead
 from ovng.io.switchpath import SwitchDataPath, SwitchEvent, make_table
@@ -188,14 +188,16 @@ class SwitchService:
         except OvngError as error:
             log.error("reload refused, everything goes on as before: %s", error)
 
-    def reload(self, now: Now) -> None:
-        """Read profile and CRL again. What cannot be changed while running is told.
+    def reload(self, now: Now, given: bytes | None = None) -> None:
+        """Read profile and CRL again; `given` is the profile where we may not read it. What cannot be changed while
+        running is told.
 
         Raises ConfigError; a wrong profile changes nothing, a wrong CRL leaves the list held in force.
         """
         notify.reloading(now)
         try:
-            profile = read_profile(self.profile.path)
+            path = self.profile.path
+            profile = read_profile(path) if given is None else use_profile(given, path)
             if not isinstance(profile, SwitchProfile):
                 raise ConfigError("is the profile of a node", file=str(self.profile.path), key="kind")
             trust = make_trust(profile, memfd_path, self.trust.crl_der)
@@ -250,9 +252,12 @@ class SwitchService:
             case "status":
                 return switch_status(self, now)
             case "reload":
-                self.reload(now)
+                given = request.get("profile")
+                self.reload(now, given.encode() if isinstance(given, str) else None)
                 self._flush(now)
-                return {"reloaded": True, "crl_number": self.trust.crl_number}
+                old = given is None and is_handed_over(self.profile.path)
+                notes = ["the profile is as it was at the start: `systemctl reload ovng-switch` reads it again"]
+                return {"reloaded": True, "crl_number": self.trust.crl_number, "notes": notes if old else []}
             case "down":
                 self._driver.stop()
                 return {"stopping": True}

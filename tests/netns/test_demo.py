@@ -28,4 +28,6 @@ def test_the_demo_ends_well_and_says_what_it_saw() -> None:
     assert result["captured_bytes_at_switch"] >= result["transfer_bytes"]
     assert result["plaintext_seen_at_switch"] is False
     assert result["plaintext_seen_at_tun"] is True
+    assert 0 <= result["make_before_break_ms"] < 1_000 and result["make_before_break_lost"] == 0
+    assert 0 <= result["break_before_make_ms"] < 2_000 and result["break_before_make_lost"] == 0
     assert result["clean_teardown"] is True

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from ovng.clock import now
 from ovng.io.sockets import open_uplink
 from tests.netns.pair import pair, until
 
@@ -36,6 +37,35 @@ def test_what_a_lost_link_refused_leaves_on_the_next_path() -> None:
         assert a.path.stats()["sent_later"] == 20
 
 
+def test_what_a_lost_link_refused_leaves_at_once_on_the_path_that_stands_by() -> None:
+    """Python has not even heard of it. Where that refuses too, or nobody stands by, it waits for the next path."""
+    with (
+        pair() as (a, b),
+        a.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        b.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+    ):
+        receiver.bind((b.inner, 9))
+        receiver.settimeout(10)
+        a.run("ip", "link", "add", "uplink0", "type", "veth", "peer", "name", "uplink1")
+        with a.host.inside():
+            uplinks = [open_uplink("uplink0", port) for port in (7, 8)]
+        for index, uplink in enumerate(uplinks, 1):  # down: sending is refused
+            with uplink.sock:
+                a.path.set_path(index, uplink.sock, a.switch)
+        packets = [b"%d" % index * (index + 1) for index in range(20)]
+        a.path.set_active(1)
+        a.path.set_standby(0)
+        for packet in packets:
+            sender.sendto(packet, (b.inner, 9))
+        assert [receiver.recv(100) for _ in packets] == packets
+        a.path.set_standby(2)
+        for packet in packets:
+            sender.sendto(packet, (b.inner, 9))
+        until(lambda: a.drops.get("send_unreachable", 0) >= 2 * len(packets))
+        a.path.set_active(0)
+        assert [receiver.recv(100) for _ in packets] == packets
+
+
 def test_an_interface_that_is_taken_away() -> None:
     """A socket bound to it reaches nothing any more; what was sent meanwhile leaves on the next path."""
     with (
@@ -59,6 +89,37 @@ def test_an_interface_that_is_taken_away() -> None:
         until(lambda: a.drops.get("send_unreachable") == 20)
         a.path.set_active(0)
         assert [receiver.recv(100) for _ in packets] == packets
+
+
+def test_what_a_link_without_a_route_took_leaves_again_by_the_next_path() -> None:
+    """A socket bound to an interface sends even where no route leads: the kernel asks for a neighbour that is none."""
+    with (
+        pair() as (a, b),
+        a.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        b.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+    ):
+        receiver.bind((b.inner, 9))
+        receiver.settimeout(10)
+        sender.sendto(b"before", (b.inner, 9))
+        assert receiver.recv(100) == b"before"
+        a.run("ip", "link", "add", "uplink0", "type", "veth", "peer", "name", "uplink1")
+        for device in ("uplink0", "uplink1"):
+            a.run("ip", "link", "set", "dev", device, "up")
+        with a.host.inside():
+            uplink = open_uplink("uplink0", 7)
+        since = now().mono
+        with uplink.sock:
+            a.path.set_path(1, uplink.sock, a.switch)
+            a.path.set_active(1)
+            packets = [b"%d" % index * (index + 1) for index in range(20)]
+            for packet in packets:
+                sender.sendto(packet, (b.inner, 9))
+            until(lambda: (figures := a.path.path_stats(1)) is not None and figures.sent_datagrams == len(packets))
+            assert a.drops.get("send_unreachable", 0) == 0
+            a.path.set_active(0)
+            assert a.path.send_again(since)
+        assert [receiver.recv(100) for _ in packets] == packets
+        assert a.path.stats()["sent_again"] == len(packets)
 
 
 BACKED_OFF = 4  # retransmissions of TCP without an answer: the last was 3 s after the first loss, the next is 3 s away

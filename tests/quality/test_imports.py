@@ -42,8 +42,9 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "threading": (("io", "demo"), "logic has no threads; ARCHITECTURE.md lists who owns what"),
     "multiprocessing": ((), "one process per profile"),
     "subprocess": (
-        ("demo", "cli.demo", "io.hooks"),
-        "a running service executes no program but the user's own hooks (io.netifd: and ubus, by asyncio)",
+        ("demo", "cli.demo", "io.hooks", "io.programs"),
+        "a running service executes no program but the user's own hooks and the tool that sets a link's DNS"
+        " (io.netifd: and ubus, by asyncio)",
     ),
     "ctypes": (("io", "demo"), "foreign calls are system calls"),
     "fcntl": (("io", "pki.folder"), "locks and ioctls are system calls"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.soak import LOST_TO_REKEY, REKEY_SECONDS, Sample, growth, losses, session_faults
+from benchmarks.soak import LOST_TO_REKEY, REKEY_SECONDS, losses, session_faults
+from benchmarks.usage import Resident, growth
 from ovng._fast.node import INBOUND_DROPS, OUTBOUND_DROPS
 
 OTHERS = ("event_ring_full", "inject_ring_full", "inject_full", "pending_dropped")
@@ -34,8 +35,8 @@ def test_too_few_rekeys_and_a_new_session_are_faults() -> None:
 
 
 def test_growth_counts_after_the_first_minute() -> None:
-    def sample(seconds: float, mib: float) -> Sample:
-        return Sample(seconds, 0, 0, {"a": mib})
+    def sample(seconds: float, mib: float) -> Resident:
+        return Resident(seconds, {"a": mib})
 
     assert growth([sample(10, 20.0), sample(60, 41.0), sample(600, 42.9)]) == []
     assert growth([sample(60, 41.0), sample(600, 43.1)]) == ["a: memory grew from 41.0 to 43.1 MiB"]

@@ -13,6 +13,7 @@ from tests.datapath_rig import BACK, OUT, Rig, open_descriptors, opened, seal, u
 from tests.unit.packets import NO_VNET, TCP, UDP, Packet, icmp_echo, slow_segments
 
 HELD_BYTES = 256 * 1024
+SHARE = 64 * 1024  # of 5 ms: what is more is not kept
 OTHER_OUT = icmp_echo("10.77.0.1", "10.99.0.1")
 
 
@@ -204,3 +205,51 @@ def test_the_first_packet_wakes(ready: Rig, traffic: str) -> None:
     ready.path.wake_on_traffic()
     pass_one(100)
     until(lambda: told() == 2)
+
+
+# -- What a path took in vain
+
+
+def test_what_was_sent_since_leaves_again_as_it_was(ready: Rig) -> None:
+    before: list[bytes] = []
+    after: list[bytes] = []
+    since = 0.0
+    for into in (before, after):
+        for length in (10, 10, 200, 10):
+            ready.send(Packet(bytes(length), protocol=UDP).build())
+            into.append(ready.left())
+        if into is before:
+            since = time.monotonic() + 0.005
+            until(lambda: time.monotonic() > since + 0.002)  # noqa: B023
+    assert ready.path.send_again(since)
+    assert [ready.left() for _ in after] == after
+    until(lambda: ready.path.stats()["sent_again"] == len(after))
+    ready.send(OUT)
+    assert opened(ready.left())[0] == len(before) + len(after) + 1  # nothing more left, and no number twice
+
+
+def test_what_is_sent_again_goes_by_the_path_in_use(ready: Rig, other: socket.socket) -> None:
+    since = time.monotonic()
+    ready.send(OUT)
+    datagram = ready.left()
+    ready.path.set_path(1, other, where(ready))
+    ready.path.set_active(1)
+    ready.path.send_again(since)
+    again, source = ready.switch.recvfrom(70_000)
+    assert (again, source) == (datagram, other.getsockname())
+    ready.path.set_active(-1)
+    ready.path.send_again(since)
+    ready.send(OUT)
+    ready.path.set_active(1)
+    assert opened(ready.left())[0] == 2, "without a path nothing is sent again"
+
+
+def test_a_node_beyond_its_share_keeps_nothing(ready: Rig) -> None:
+    since = time.monotonic()
+    whole = Packet(bytes(64_000), protocol=TCP)
+    ready.device.send(whole.vnet(500) + whole.partial())  # one read of TUN, one flush
+    assert sum(len(ready.left()) for _ in range(128)) > SHARE
+    ready.path.send_again(since)
+    ready.send(OUT)
+    assert opened(ready.left())[0] == 129
+    assert ready.path.stats()["sent_again"] == 0

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -347,3 +349,22 @@ def test_an_alarm_for_what_is_no_longer_due_wakes_nobody(machine: Machine, pipe:
     os.write(pipe[1], b"x")
     machine.run()
     assert machine.seen == ["flush", "flush", "timer", "flush"]
+
+
+def test_systemd_s_watchdog_hears_of_us_while_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "40000")  # to be told each 20 ms
+    driver = Driver(deadline=lambda now: None, on_timer=lambda now: None)
+    heard: list[bytes] = []
+
+    def on_word(now: Now) -> None:
+        heard.append(listener.recv(100))
+        if len(heard) == 3:
+            driver.stop()
+
+    driver.add_reader(listener.fileno(), on_word)
+    with listener:
+        asyncio.run(asyncio.wait_for(driver.run(), 10))
+    assert heard == [b"WATCHDOG=1"] * 3

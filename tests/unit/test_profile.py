@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovng.config.mobility import RedundantFor, UplinkSettings
-from ovng.config.profile import NodeProfile, SwitchProfile, load_profile, parse_profile
+from ovng.config.names import DnsSettings
+from ovng.config.profile import NodeProfile, SwitchProfile, parse_profile
 from ovng.config.render import render_node, render_switch, replace_credentials
 from ovng.config.values import Endpoint, der_to_pem, parse_endpoint, parse_prefix
-from ovng.config.yamlfile import FILE_MAX
+from ovng.config.yamlfile import FILE_MAX, read_private_file
 from ovng.errors import ConfigError
 from ovng.ids import NodeID
 from ovng.io.credentials import memfd_path, trust_of
@@ -129,6 +130,25 @@ class TestGood:
         assert (profile.mark, profile.mode) == (0x3F00, "redundant")
         assert profile.redundant_for == RedundantFor((46, 34, 40, 8), (53, 65535))
         assert node(TEXT + "mark: 4294967295\n").mark == 0xFFFFFFFF
+
+    def test_dns(self) -> None:
+        assert node(TEXT).dns == DnsSettings()
+        found = node(TEXT + "dns: {servers: [10.77.0.1, 'fd77::1'], domains: [Home.Example.]}\n").dns
+        assert list(map(str, found.servers)) == ["10.77.0.1", "fd77::1"] and found.domains == ("home.example",)
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ("{domains: [home.example]}", "has domains, but no servers to ask"),
+            ("{servers: [127.0.0.1]}", "not an address that a node can have"),
+            ("{servers: [10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4]}", "at most 3"),
+            ("{servers: [10.0.0.1], domains: ['a b']}", "no domain name"),
+            ("{servers: [10.0.0.1], domains: ['-x.example']}", "no domain name"),
+            ("{server: [10.0.0.1]}", "did you mean `servers`"),
+        ],
+    )
+    def test_dns_refused(self, value: str, message: str) -> None:
+        assert message in str(refused(TEXT + f"dns: {value}\n"))
 
     def test_hooks(self) -> None:
         assert node(TEXT).hooks == Path("/etc/ovng/hooks.d")
@@ -343,7 +363,7 @@ class TestFile:
         return path
 
     def load(self, path: Path) -> NodeProfile | SwitchProfile:
-        return load_profile(path, load=memfd_path, wall=WALL)
+        return parse_profile(read_private_file(path), path, load=memfd_path, wall=WALL)
 
     def fails(self, path: Path) -> str:
         with pytest.raises(ConfigError) as caught:

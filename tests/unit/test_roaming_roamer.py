@@ -185,3 +185,32 @@ def test_whatever_happens_the_active_path_is_open(script: list[tuple[object, obj
         states = {slot: held.path.state for slot, held in roamer.paths.items()}
         if State.READY in states.values():
             assert states[active] == State.READY
+
+
+def test_the_best_other_that_is_ready_stands_by() -> None:
+    lan = uplink("lan", 130)
+    roamer = made(WIFI, LTE, lan, answered=(0, 2))
+    assert (roamer.active, roamer.standby) == (0, 2)
+    roamer.on(1, Event.ANSWERED, 1.0)
+    assert roamer.standby == 1
+    roamer.on(0, Event.SILENT, 2.0)
+    assert (roamer.active, roamer.standby) == (1, 2)
+    roamer.set_uplinks((LTE,), 3.0)
+    assert (roamer.active, roamer.standby) == (1, -1)
+
+
+def test_a_silent_path_is_left_for_that_cause_whenever_another_answers() -> None:
+    roamer = made(WIFI, LTE, answered=(0, 1))
+    roamer.on(1, Event.SILENT, 1.0)
+    roamer.on(0, Event.SILENT, 2.0)
+    assert roamer.actions() == []
+    roamer.on(1, Event.ANSWERED, 2.5)
+    assert roamer.actions() == [Activate(1, True, "silent")]
+
+
+def test_another_metric_is_no_other_address() -> None:
+    roamer = made(WIFI, LTE, answered=(0, 1))
+    way = Way(1, ipaddress.ip_address("10.0.0.2"), metric=50)
+    better = Uplink("lte", 1, {SWITCH: way}, 100)
+    roamer.set_uplinks((better, WIFI), 1.0)
+    assert roamer.actions() == [Changed(1, better, False), Activate(1, False, "better path")]

@@ -1,0 +1,38 @@
+"""What a path took last: it leaves again by the next one when this one turns out to have been gone already.
+
+A link can go without the kernel refusing a datagram: Wi-Fi that has lost its access point takes what is sent until its
+driver says so, and a socket bound to an interface without a route sends to a neighbour that never answers. The Switch
+keeps a tail of what it sends to a node (`tail.pyx`); this is the other direction's. The far end's replay window drops
+what had arrived.
+
+A node that sends more than `RECENT_SHARE` within `WINDOW_MS` would find a tail shorter than what it takes to notice
+such a loss; what it sends then is not kept, for copying has its price.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from ovng._fast.ring cimport ring
+from ovng._fast.udp cimport locator, udp_sender
+
+cdef enum:
+    RECENT_BYTES = 1 << 18
+    RECENT_SHARE = 1 << 16
+    WINDOW_MS = 5
+    RECENT_MS = 1000  # what is older is not worth sending any more
+
+cdef struct recent:
+    ring* kept  # by segment size: milliseconds 8, sealed datagrams
+    uint64_t window  # milliseconds: since when `spent` counts
+    uint64_t spent  # bytes
+    uint64_t sent_again  # datagrams
+
+
+# 0, or -errno. Free also what failed half-way.
+cdef int recent_init(recent* r) noexcept nogil
+cdef void recent_free(recent* r) noexcept nogil
+# The first `messages` of what the sender has just flushed.
+cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages, uint64_t now_ms) noexcept nogil
+# Queues what was sent since then, copied to `arena` (RECENT_BYTES): bytes used there.
+cdef size_t recent_send(
+    recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t now_ms
+) noexcept nogil
