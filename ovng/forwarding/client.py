@@ -16,11 +16,10 @@ Nothing that arrives raises; what is wrong with it is in `counters`.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 
 from ovng.clock import Now
 from ovng.errors import Malformed
-from ovng.forwarding.bindinglife import BindingLife
 from ovng.forwarding.clientconfig import ClientConfig
 from ovng.forwarding.clientevents import (
     AttachedNow,
@@ -41,10 +40,10 @@ from ovng.forwarding.clientevents import (
     Unreachable,
 )
 from ovng.forwarding.clientpath import ClientPath
+from ovng.forwarding.clientpaths import ClientPaths
 from ovng.forwarding.crlfetch import CrlFetch
 from ovng.forwarding.grantheld import GrantHeld
 from ovng.forwarding.history import LocatorHistory, RttEstimate
-from ovng.forwarding.keepalive import Keepalive, Use
 from ovng.forwarding.privatelink import PrivateLink
 from ovng.forwarding.prober import Verdict
 from ovng.forwarding.reachability import Reachability
@@ -53,7 +52,7 @@ from ovng.forwarding.routelist import RouteListCopy
 from ovng.forwarding.silence import Silence
 from ovng.forwarding.store import AeadFactory, Random
 from ovng.ids import IPAddress, Locator, NodeID
-from ovng.limits import ATTACH_AGAIN_BEFORE, MAX_PATHS, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN, SIZE_CHECK_SECONDS
+from ovng.limits import ATTACH_AGAIN_BEFORE, RECONNECT_BACKOFF_MAX, RECONNECT_BACKOFF_MIN, SIZE_CHECK_SECONDS
 from ovng.session.backoff import Backoff, fraction
 from ovng.wire.inner import Attach, AttachMode, Grant
 from ovng.wire.report import (
@@ -71,7 +70,6 @@ from ovng.wire.report import (
     verify,
 )
 
-_NETWORKS = 32  # of which is remembered what their NATs bear
 _RENEW_FROM, _RENEW_SPAN = 0.75, 0.15  # share of a grant's life after which it is renewed: 18 … 21.6 h
 _LEAVE_SECONDS = 2.0
 _MOVE_LIMIT_WAIT = 1.0
@@ -87,17 +85,11 @@ class AttachmentClient:
         self._config = config or ClientConfig()
         self._instance = int.from_bytes(random(8), "big")
         self._held: GrantHeld | None = None
-        self._outgoing: list[tuple[int, bytes]] = []
-        self._asides: list[tuple[int, bytes]] = []
-        self._lives: OrderedDict[str, BindingLife] = OrderedDict()
         self._events: list[ClientEvent] = []
         self.counters: Counter[str] = Counter()
-        self.active = 0
-        """The path that data takes."""
-        self._paths: dict[int, ClientPath] = {0: self._new_path(0)}
-        self.set_uplink(0, 0)
+        self._paths = ClientPaths(me, random, self._config)
         self._private = PrivateLink(me, random, self._send_active, self._need_tls, self.counters)
-        self._crl = CrlFetch(random, self._ask_crl)
+        self._crl = CrlFetch(random, lambda offset, now: self._reporter.get_crl(offset, now))
         self._silence = Silence()
         self._reachability = Reachability()
         self._backoff = Backoff(RECONNECT_BACKOFF_MIN, RECONNECT_BACKOFF_MAX, random)
@@ -112,8 +104,13 @@ class AttachmentClient:
     # -- Paths
 
     @property
+    def active(self) -> int:
+        """The path that data takes."""
+        return self._paths.active
+
+    @property
     def _here(self) -> ClientPath:
-        return self._paths[self.active]
+        return self._paths.here
 
     @property
     def _reporter(self) -> Reporter:
@@ -136,41 +133,17 @@ class AttachmentClient:
     @property
     def reach(self) -> int:
         """Bytes of the largest datagram that comes to us, and leaves from us, in one piece by every path in use."""
-        others = [path.size.size for path in self._paths.values() if path.knows_where()] if self._config.copies else []
-        return min(self._here.size.size, *others) if others else self._here.size.size
+        return self._paths.reach
 
     def add_path(self, index: int, priority: int, now: Now, *, metered: bool = False, network: str = "") -> None:
         """There is a path `index` (0 … 3); as `set_uplink`, and the Switch is told."""
-        if not 0 <= index < MAX_PATHS:
-            raise ValueError(f"a path is 0 to {MAX_PATHS - 1}")
-        known = self._paths.get(index)
-        if known is None:
-            known = self._paths[index] = self._new_path(index)
-            known.reporter.use(self._held)
-            known.reporter.active = index == self.active
+        self._paths.open(index, self._held)
         self.set_uplink(index, priority, metered=metered, network=network)
         self.network_changed(now, index)
 
     def set_uplink(self, index: int, priority: int, *, metered: bool = False, network: str = "") -> None:
         """`priority` 0 … 255 (0 = best), told by the path's next report; `network` names what stands behind its NAT."""
-        path = self._paths[index]
-        path.reporter.priority, path.metered = priority, metered
-        path.reporter.copies = self._config.copies and not metered
-        life = self._lives.setdefault(network, BindingLife())
-        self._lives.move_to_end(network)
-        if len(self._lives) > _NETWORKS:
-            self._lives.popitem(last=False)
-        if path.keepalive.life is not life:
-            path.keepalive.life = life
-            life.doubt()
-        self._use_paths()
-
-    def _use_paths(self) -> None:
-        for index, path in self._paths.items():
-            if index == self.active or path.reporter.copies:
-                path.keepalive.use = Use.ACTIVE
-            else:
-                path.keepalive.use = Use.SPARED if path.metered else Use.STANDBY
+        self._paths.set_uplink(index, priority, metered=metered, network=network)
 
     def remove_path(self, index: int) -> None:
         """The path is gone. The active one stays until another is activated."""
@@ -184,12 +157,7 @@ class AttachmentClient:
         """
         if index == self.active or self._stopped:
             return
-        self._reporter.active = False
-        self._reporter.finish()
-        self.active = index
-        self._reporter.active = True
-        self._use_paths()
-        self._here.keepalive.abandon()
+        self._paths.activate(index)
         if self._tells_moves():
             self._moved_at = now.mono
             self._reporter.moved(now, replay=lost)
@@ -350,13 +318,12 @@ class AttachmentClient:
 
     def outgoing(self) -> list[tuple[int, bytes]]:
         """To be sent to the Switch, and by which path, drained."""
-        out = self._outgoing[:]
-        self._outgoing.clear()
+        out, self._paths.outgoing = self._paths.outgoing, []
         return out
 
     def asides(self) -> list[tuple[int, bytes]]:
         """To be sent to the Switch by the uplink of a path, but not by its socket; drained."""
-        out, self._asides = self._asides, []
+        out, self._paths.asides = self._paths.asides, []
         return out
 
     def datagrams(self) -> list[bytes]:
@@ -459,18 +426,8 @@ class AttachmentClient:
         """An early look is worth its datagrams while there is traffic to lose, and another path to go to."""
         return len(self._paths) > 1 and self._silence.traffic(now.mono)
 
-    def _new_path(self, index: int) -> ClientPath:
-        keepalive = Keepalive(self._random, self._config.keepalive)
-        queue = lambda datagram: self._outgoing.append((index, datagram))  # noqa: E731
-        aside = lambda datagram: self._asides.append((index, datagram))  # noqa: E731
-        reporter = Reporter(self._me, self._random, lambda: keepalive.seconds, queue, aside, index)
-        return ClientPath(reporter, keepalive, self._config.datagram_max)
-
     def _send_active(self, datagram: bytes) -> None:
-        self._outgoing.append((self.active, datagram))
-
-    def _ask_crl(self, offset: int, now: Now) -> None:
-        self._reporter.get_crl(offset, now)
+        self._paths.outgoing.append((self.active, datagram))
 
     # -- Inside: reports
 

@@ -51,7 +51,9 @@ def test_an_idle_node_sleeps_and_learns_how_long_its_nats_hold() -> None:
         rig.alice.start()
         rig.alice.wait("attachment", attached=True)
         rig.meet()
-        time.sleep(SETTLED)
+        settled = time.monotonic() + SETTLED
+        while time.monotonic() < settled:
+            time.sleep(LOOK)
         began = {node.name: switches(node) for node in rig.nodes}
         last, wakes, awake = began, dict.fromkeys(began, 0), dict.fromkeys(began, False)
         until = time.monotonic() + WATCHED

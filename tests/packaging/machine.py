@@ -28,7 +28,7 @@ BOOT_SECONDS = 60.0
 def need_machines() -> None:
     """Skip, by name, what this one cannot do."""
     if os.geteuid():
-        pytest.skip("needs root")
+        pytest.skip("needs root, for a machine of its own")
     if _cgroups() is None:
         pytest.skip("needs a cgroup v2 hierarchy that can be written to")
     if not (BASE / ".complete").exists():

@@ -26,7 +26,7 @@ PACKAGE = ROOT / "dist/ovng_0.1.0_arm64.deb"
 def top() -> Iterator[Path]:
     """The file system of an arm64 machine, to be written to."""
     if os.geteuid():
-        pytest.skip("needs root")
+        pytest.skip("needs root, for a machine of its own")
     if not (BASE / ".complete").exists():
         pytest.skip(f"needs an arm64 Debian: run tools/chroot arm64 {BASE}")
     if not PACKAGE.exists():

@@ -50,7 +50,7 @@ def test_bash(scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert set(done.stdout.split()) == wanted and not done.stderr, (words, done)
 
 
-@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs the shell fish")
 def test_fish(scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (scene / "script").write_text(script("fish", capsys))
     environment = os.environ | {"HOME": str(scene), "XDG_CONFIG_HOME": str(scene)}
@@ -75,7 +75,7 @@ zpty -d shell
 """
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs the shell zsh")
 def test_zsh(scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (scene / "functions").mkdir()
     (scene / "functions/_ovng").write_text(script("zsh", capsys))
@@ -111,7 +111,7 @@ def test_every_verb_has_a_page_with_every_option(pages: Path) -> None:
                 assert all(name in text for name in argument.names or (argument.metavar,)), (command.words, argument)
 
 
-@pytest.mark.skipif(shutil.which("man") is None, reason="needs man (man-db)")
+@pytest.mark.skipif(shutil.which("man") is None, reason="needs man, of man-db")
 def test_man_has_nothing_to_complain_about(pages: Path) -> None:
     environment = os.environ | {"LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"}
     for path in sorted(pages.iterdir()):
