@@ -89,7 +89,7 @@ class AttachmentClient:
         self.counters: Counter[str] = Counter()
         self._paths = ClientPaths(me, random, self._config)
         self._private = PrivateLink(me, random, self._send_active, self._need_tls, self.counters)
-        self._crl = CrlFetch(random, lambda offset, now: self._reporter.get_crl(offset, now))
+        self._crl = CrlFetch(random, lambda offset, now: self._reporter.get_crl(offset, now))  # noqa: PLW0108  the one active then
         self._silence = Silence()
         self._reachability = Reachability()
         self._backoff = Backoff(RECONNECT_BACKOFF_MIN, RECONNECT_BACKOFF_MAX, random)
