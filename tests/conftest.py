@@ -11,11 +11,6 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from hypothesis import settings
-
-# A build with sanitizers on a busy machine takes its time; pytest's own time limit is the one that counts.
-settings.register_profile("ovng", deadline=None)
-settings.load_profile("ovng")
 
 # A busy machine is no failure, and a run must be repeatable: chance has its place in `make fuzz`.
 hypothesis.settings.register_profile(
