@@ -19,7 +19,7 @@ from ovng.io.datapath import NodeDataPath
 from ovng.io.tun import Offloads, Tun
 from ovng.limits import HEADER_SIZE
 from ovng.pki.trust import Trust
-from ovng.session.events import InstallReceive, InstallSend, SessionUp
+from ovng.session.events import InstallReceive, InstallSend, ReachTold, SessionUp
 from ovng.session.manager import SessionManager
 from ovng.wire.header import parse_header
 
@@ -55,6 +55,8 @@ class Node:
                         self._path.add_route(prefix, event.peer)
                 case InstallSend():
                     self._path.install_send(event.peer, event.key_id, event.cipher, event.key, event.iv)
+                case ReachTold():
+                    pass  # nothing is sent to it
                 case _:
                     raise AssertionError(f"{event}")
         return [answer for answer, _ in self.sessions.datagrams()]

@@ -38,6 +38,12 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top / "home"
 
 
+@pytest.fixture(autouse=True)
+def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may run from a clone below /tmp, where no service could look."""
+    monkeypatch.setattr("ovng.cli.services._TEMPORARY", ())
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """The file system of a laptop that has NetworkManager and systemd-networkd, but no package of ours."""
