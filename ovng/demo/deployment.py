@@ -29,7 +29,7 @@ class Member:
     def __init__(self, network: Network, host: Host, verb: str, profile: Path) -> None:
         self.network, self.host, self.profile = network, host, profile
         self.name, self._verb = profile.stem, verb
-        self._runtime = network.net.directory / f"run-{network.folder.name}-{self.name}"
+        self.runtime = network.net.directory / f"run-{network.folder.name}-{self.name}"
         self.process: Process | None = None
         self.id = ""
         self.addresses: list[str] = []
@@ -57,7 +57,7 @@ class Member:
 
     def status(self) -> Status:
         """What `ovng status --json` prints, without starting a process for it. Raises SystemProblem."""
-        return ask(self.name, {"verb": "status"}, path=self._runtime / f"{self.name}.sock")
+        return ask(self.name, {"verb": "status"}, path=self.runtime / f"{self.name}.sock")
 
     def ovng(self, *arguments: str) -> str:
         """Another `ovng` command on the same host, beside the running one."""
@@ -97,7 +97,7 @@ class Member:
 
     def _environment(self) -> dict[str, str]:
         path = os.pathsep.join(filter(None, (SOURCE, os.environ.get("PYTHONPATH"))))
-        return {"OVNG_RUNTIME_DIR": str(self._runtime), "PYTHONPATH": path}
+        return {"OVNG_RUNTIME_DIR": str(self.runtime), "PYTHONPATH": path}
 
 
 class Network:

@@ -188,7 +188,7 @@ def test_a_node_drops_and_counts(rig: Rig) -> None:
             forger.send(SWITCH, place, datagram)
             wait_until(lambda: counters(rig.alice)[counter] == count + 1, f"{counter} for {what}")  # noqa: B023
     with closing(Flood(rig.switch.host, place)) as fragments:
-        fragments.send([ids.datagram(PacketType.CONTROL, ids.bob, ids.alice, bytes(2100))])
+        fragments.send([ids.datagram(PacketType.CONTROL, ids.bob, ids.alice, bytes(9000))])
         wait_until(lambda: counters(rig.alice)["control_too_big"] == 1, "control_too_big for oversized CONTROL")
     assert conversation(rig.alice.status()) == before
     ping(rig.alice, rig.bob.addresses[0])

@@ -235,7 +235,7 @@ class TestConfigurator:
         assert tun.connected() == {ip_network("192.168.8.0/24"), ip_network("2001:db8:8::/64")}
 
     def test_errors_are_one_line(self, tun: Configurator) -> None:
-        with pytest.raises(SystemProblem, match=r"\Aovng0: cannot be brought up with an MTU of 70000: Invalid"):
+        with pytest.raises(SystemProblem, match=r"\Aovng0: cannot have an MTU of 70000: Invalid"):
             tun.bring_up(70_000)
         with pytest.raises(SystemProblem, match=r"\Aovng0: cannot have a route to 10.77.0.0/16: Network is down\Z"):
             tun.add_route(ip_network("10.77.0.0/16"))

@@ -207,5 +207,5 @@ def forwarding(host: Host) -> str:
 
 
 def runtime_files(member: Member) -> set[str]:
-    """What it has in its runtime directory."""
-    return {path.name for path in (member.network.net.directory / f"run-{member.name}").iterdir()}
+    """What it has in its runtime directory, which goes with the last of it."""
+    return {path.name for path in member.runtime.iterdir()} if member.runtime.is_dir() else set()

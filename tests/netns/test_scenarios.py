@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
 
 import pytest
@@ -44,19 +44,45 @@ Act = Callable[[Running], Moment]
 Look = Callable[[Probe], None]
 
 
+@contextmanager
+def network(*, both: bool = True) -> Iterator[Running]:
+    with world(both=both, family="scenario") as here, systems.running(systems.SUBJECT, here) as running:
+        yield running
+
+
 @pytest.fixture(scope="module")
 def made() -> Iterator[Running]:
-    with world(both=True, family="scenario") as here, systems.running(systems.SUBJECT, here) as running:
+    with network() as running:
         yield running
 
 
 @pytest.fixture
 def system(made: Running) -> Running:
+    return settled(made)
+
+
+@pytest.fixture
+def fresh() -> Iterator[Running]:
+    """For who moves by an uplink that others have made flap: that one would have to prove itself first."""
+    with network() as running:
+        yield settled(running)
+
+
+@pytest.fixture
+def single() -> Iterator[Running]:
+    """One uplink at either end: nothing else to go to."""
+    with network(both=False) as running:
+        for name, end in ends(running).items():
+            seen_at(running, name, end.wifi.seen_as)
+        yield running
+
+
+def settled(running: Running) -> Running:
     """Data goes by the Wi-Fi at either end, and the other uplink is ready."""
-    for name, end in ends(made).items():
-        wait_until(lambda: uplinks(made, name) == {"wifi0": "ready", "lte0": "ready"}, f"both uplinks of {name}", 20)  # noqa: B023
-        seen_at(made, name, end.wifi.seen_as, 70)  # one that has died again and again must prove itself for as long
-    return made
+    for name, end in ends(running).items():
+        wait_until(lambda: uplinks(running, name) == {"wifi0": "ready", "lte0": "ready"}, f"both uplinks of {name}", 20)  # noqa: B023
+        seen_at(running, name, end.wifi.seen_as, 70)  # one that has died again and again must prove itself for as long
+    return running
 
 
 def test_an_address_changes(system: Running) -> None:
@@ -123,54 +149,54 @@ def test_the_active_uplink_is_silently_dead(system: Running) -> None:
     say(f"silently dead: lost {samples['lost']:.0f} of both directions")
 
 
-def test_no_network_for_a_while(system: Running) -> None:
+def test_no_network_for_a_while(fresh: Running) -> None:
     """S7: then another one. No handshake, both TCP connections live, and what was sent last has waited."""
-    a = system.world.a
-    old, new = moving(system, "a")
+    a = fresh.world.a
+    old, new = moving(fresh, "a")
     coverage = events.CoverageGap(GAP_SECONDS)
 
     def look(probe: Probe) -> None:
-        seen_at(system, "a", new())
-        on_wire = wire(system.world.internet, ["a-wifi"], probe)
+        seen_at(fresh, "a", new())
+        on_wire = wire(fresh.world.internet, ["a-wifi"], probe)
         assert on_wire[new(), "data"] > ARRIVALS
         assert (on_wire[old(), "data"], on_wire[old(), "other"]) == (0, 0)
 
     a.lte.down()
     try:
-        samples, (seen, moment) = across(system, coverage, look, tries=1)
+        samples, (seen, moment) = across(fresh, coverage, look, tries=1)
     finally:
         a.lte.up()
     assert max(gaps(samples)) < 2000
     assert seen.up.lost(moment.usable - HELD_SECONDS, moment.usable) == 0
 
 
-def test_a_report_is_raced_replayed_and_forged(system: Running) -> None:
+def test_a_report_is_raced_replayed_and_forged(single: Running) -> None:
     """S15: a listener nearer to the Switch sends every report of a move first, from its own address."""
-    old, new = moving(system, "a")
-    hub = system.world.star.hub
-    with Listener(system.world) as listener:
+    old, new = moving(single, "a")
+    hub = single.world.star.hub
+    with Listener(single.world) as listener:
 
         def look(probe: Probe) -> None:
-            seen_at(system, "a", new())
-            on_wire = wire(system.world.internet, ["a-wifi"], probe)
+            seen_at(single, "a", new())
+            on_wire = wire(single.world.internet, ["a-wifi"], probe)
             assert on_wire[new(), "data"] > ARRIVALS
             assert (on_wire[old(), "data"], on_wire[old(), "other"]) == (0, 0)
 
         def nothing_moved(probe: Probe) -> None:
-            seen_at(system, "a", new())
+            seen_at(single, "a", new())
             assert wire(hub, ["listener"], probe)[listener.address, "data"] == 0
 
-        raced, _ = across(system, listener.racing(events.readdressing), look, tries=1)
-        before = system.hub_status()["counters"]
-        still, _ = across(system, listener.replaying, nothing_moved)
-        counters = system.hub_status()["counters"]
+        raced, _ = across(single, listener.racing(events.readdressing), look, tries=1)
+        before = single.hub_status()["counters"]
+        still, _ = across(single, listener.replaying, nothing_moved)
+        counters = single.hub_status()["counters"]
         facts = listener.facts()
     assert max(gaps(raced)) < 5000
     assert max(gaps(still)) < 300 and still["lost"] == 0
     assert counters["report_tag"] > before.get("report_tag", 0), "nothing forged was counted"
     assert counters["sequence"] > before.get("sequence", 0), "nothing replayed was counted"
     assert facts["raced"] and facts["bounded"] and facts["unreadable"]
-    assert listener.address not in str(system.hub_status())
+    assert listener.address not in str(single.hub_status())
 
 
 # -- Means
