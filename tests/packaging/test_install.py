@@ -180,3 +180,14 @@ def test_somebody_who_is_not_root(root: Path, profiles: Path, capsys: pytest.Cap
     finally:
         os.seteuid(0)
     assert capsys.readouterr().err == "ovng: only root may do this: run it with sudo\n"
+
+
+def test_what_services_cannot_see_is_refused(
+    root: Path, profiles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They have a /tmp of their own: an ovng that lies there would not be found."""
+    before = files(root)
+    monkeypatch.setattr("ovng.cli.services._TEMPORARY", (ROOT,))
+    assert main(["install-service", "--root", str(root), str(profiles / "truck.ovng")]) == 1
+    assert "a temporary place that services do not see" in capsys.readouterr().err
+    assert files(root) == before
