@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from ovng.clock import now
 from ovng.io.sockets import open_uplink
-from tests.netns.pair import pair, until
+from tests.netns.pair import End, pair, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 
 
-def test_what_a_lost_link_refused_leaves_on_the_next_path() -> None:
-    """Between the loss of the link and the word of Python packets are sealed and refused by the kernel."""
+@contextmanager
+def talking() -> Iterator[tuple[End, End, socket.socket, socket.socket]]:
+    """Two nodes, a UDP socket of each: the second one's listens to port 9 of its inner address."""
     with (
         pair() as (a, b),
         a.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
@@ -23,6 +26,12 @@ def test_what_a_lost_link_refused_leaves_on_the_next_path() -> None:
     ):
         receiver.bind((b.inner, 9))
         receiver.settimeout(10)
+        yield a, b, sender, receiver
+
+
+def test_what_a_lost_link_refused_leaves_on_the_next_path() -> None:
+    """Between the loss of the link and the word of Python packets are sealed and refused by the kernel."""
+    with talking() as (a, b, sender, receiver):
         sender.sendto(b"first", (b.inner, 9))
         assert receiver.recv(10) == b"first"
         a.run("ip", "link", "set", "dev", a.link, "down")
@@ -39,13 +48,7 @@ def test_what_a_lost_link_refused_leaves_on_the_next_path() -> None:
 
 def test_what_a_lost_link_refused_leaves_at_once_on_the_path_that_stands_by() -> None:
     """Python has not even heard of it. Where that refuses too, or nobody stands by, it waits for the next path."""
-    with (
-        pair() as (a, b),
-        a.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
-        b.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
-    ):
-        receiver.bind((b.inner, 9))
-        receiver.settimeout(10)
+    with talking() as (a, b, sender, receiver):
         a.run("ip", "link", "add", "uplink0", "type", "veth", "peer", "name", "uplink1")
         with a.host.inside():
             uplinks = [open_uplink("uplink0", port) for port in (7, 8)]
@@ -68,13 +71,7 @@ def test_what_a_lost_link_refused_leaves_at_once_on_the_path_that_stands_by() ->
 
 def test_an_interface_that_is_taken_away() -> None:
     """A socket bound to it reaches nothing any more; what was sent meanwhile leaves on the next path."""
-    with (
-        pair() as (a, b),
-        a.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
-        b.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
-    ):
-        receiver.bind((b.inner, 9))
-        receiver.settimeout(10)
+    with talking() as (a, b, sender, receiver):
         a.run("ip", "link", "add", "uplink0", "type", "veth", "peer", "name", "uplink1")
         a.run("ip", "link", "set", "dev", "uplink0", "up")
         with a.host.inside():
@@ -93,13 +90,7 @@ def test_an_interface_that_is_taken_away() -> None:
 
 def test_what_a_link_without_a_route_took_leaves_again_by_the_next_path() -> None:
     """A socket bound to an interface sends even where no route leads: the kernel asks for a neighbour that is none."""
-    with (
-        pair() as (a, b),
-        a.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
-        b.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
-    ):
-        receiver.bind((b.inner, 9))
-        receiver.settimeout(10)
+    with talking() as (a, b, sender, receiver):
         sender.sendto(b"before", (b.inner, 9))
         assert receiver.recv(100) == b"before"
         a.run("ip", "link", "add", "uplink0", "type", "veth", "peer", "name", "uplink1")
