@@ -16,7 +16,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -81,6 +81,7 @@ class ControlServer:
     def __init__(self, name: str, handler: Handler) -> None:
         self.path = socket_path(name, create=True)
         self._handler = handler
+        self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -97,36 +98,44 @@ class ControlServer:
         except OSError as error:
             listener.close()
             raise SystemProblem(f"{self.path}: cannot listen: {error.strerror}") from None
-        self._start(self._accept(listener), listener)
+        self._listener = listener
+        self._listen(listener)
 
     async def close(self) -> None:
         """Stop listening, let no client wait, and remove the socket."""
-        if self._tasks:
+        if self._listener:
             self.path.unlink(missing_ok=True)
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         while tasks := list(self._tasks):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, work: Coroutine[None, None, None], connection: socket.socket) -> None:
-        """Run `work`; its socket is closed after it, also when it is cancelled before its first step."""
-        task = asyncio.get_running_loop().create_task(work)
+    def _listen(self, listener: socket.socket) -> None:
+        if listener is self._listener:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        # Not loop.sock_accept: one cancelled in the same turn loses the client it has accepted.
+        loop = asyncio.get_running_loop()
+        try:
+            client, _ = listener.accept()
+        except BlockingIOError:  # it has gone again
+            return
+        except OSError:  # out of descriptors, most likely: try again when something may have been closed
+            loop.remove_reader(listener)
+            loop.call_later(1.0, self._listen, listener)
+            return
+        if len(self._tasks) >= CONNECTIONS_MAX or not _may_ask(client):
+            client.close()
+            return
+        client.setblocking(False)
+        task = loop.create_task(self._serve(client))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: connection.close())
-
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                client, _ = await loop.sock_accept(listener)
-            except OSError:  # out of descriptors, most likely: try again when something may have been closed
-                await asyncio.sleep(1.0)
-                continue
-            if len(self._tasks) > CONNECTIONS_MAX or not _may_ask(client):
-                client.close()
-            else:
-                self._start(self._serve(client), client)
+        task.add_done_callback(lambda _: client.close())  # also when it is cancelled before its first step
 
     async def _serve(self, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()
