@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from ovng.clock import Now
 from ovng.errors import Malformed
@@ -28,6 +27,7 @@ from ovng.forwarding.store import AeadFactory, NodeTable, Out, Random
 from ovng.forwarding.terms import Terms
 from ovng.forwarding.tickets import TicketKeys
 from ovng.forwarding.walk import TableWalk
+from ovng.frozen import Frozen
 from ovng.ids import Locator, NodeID, Prefix
 from ovng.pki.identity import Identity
 from ovng.session.keys import master_keys
@@ -42,8 +42,7 @@ _AGED_MIN = 1_000  # nodes per step; a large table takes _AGING_SECONDS
 _AGING_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class NodeInfo:
+class NodeInfo(Frozen):
     """One attached node, for status. Times in seconds from now."""
 
     node: NodeID

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ovng.errors import Malformed
 from ovng.forwarding.store import AES_256_GCM, AeadFactory, Random
+from ovng.frozen import Frozen, hidden
 from ovng.ids import NodeID, Prefix
 from ovng.limits import GRANT_LIFETIME, TAG_SIZE, TICKET_KEY_ROTATION, TICKET_MAX, TICKET_MAX_PREFIXES
 from ovng.wire.buffer import Reader, Writer
@@ -25,8 +26,7 @@ _KEYS_MAX = 16
 _SERIAL_MAX = 20  # RFC 5280, 4.1.2.2
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Frozen):
     """What a ticket holds. `issued` and `expires` in wall seconds."""
 
     node: NodeID
@@ -35,7 +35,7 @@ class Ticket:
     expires: int
     instance: int
     serial: int
-    report_master: bytes = field(repr=False)
+    report_master: bytes = hidden()
     prefixes: tuple[Prefix, ...]
     cluster: str | None = None
 

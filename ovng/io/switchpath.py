@@ -13,7 +13,6 @@ several addresses of one family names the one that nodes use in `listen` instead
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,7 +52,7 @@ _HEAD_SIZE = _LOCAL_END + 4
 
 def make_table(capacity: int) -> Table:
     """The forwarding table for at most `capacity` nodes, hashed under a key of its own."""
-    return Table(capacity, secrets.token_bytes(16))
+    return Table(capacity, os.urandom(16))
 
 
 class SwitchDataPath:
@@ -92,7 +91,7 @@ class SwitchDataPath:
         self._failure: OSError | None = None
         self._sent: Counter[str] = Counter()
         batch = BATCH_GRO if self.gro else BATCH_SINGLE
-        key = secrets.token_bytes(16)
+        key = os.urandom(16)
         try:
             for row in self._sockets:
                 worker = switch.Worker(

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ovng.frozen import Frozen
 from ovng.limits import MAX_PATHS
 from ovng.roaming.path import Event, Path, State
 from ovng.roaming.uplinks import Uplink
@@ -22,23 +23,20 @@ _REMEMBERED = 16  # uplinks that went
 _RANK = {State.READY: 0, State.PROVING: 1, State.JOINING: 2, State.DEAD: 3}
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Frozen):
     """Make a path of this uplink."""
 
     slot: int
     uplink: Uplink
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Frozen):
     """The uplink is gone, or nothing is to go by it any more."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Frozen):
     """The path's uplink is not as it was. `moved`: its address or gateway is another, so report at once."""
 
     slot: int
@@ -46,8 +44,7 @@ class Changed:
     moved: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Activate:
+class Activate(Frozen):
     """Data goes by this path from now on. `lost`: the one before is gone, and what was on its way by it."""
 
     slot: int
@@ -55,8 +52,7 @@ class Activate:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Frozen):
     """There is no way out: what applications send waits."""
 
 

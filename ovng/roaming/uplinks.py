@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from ovng.config.mobility import PRIORITY_MAX, UplinkSettings
+from ovng.frozen import replace
 from ovng.ids import IPAddress
 from ovng.limits import MAX_PATHS
 from ovng.roaming.snapshot import LinkSnapshot, Way
