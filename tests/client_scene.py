@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from ovng._fast.table import Table
 from ovng.clock import Now
 from ovng.forwarding.client import AttachmentClient
 from ovng.forwarding.clientconfig import ClientConfig
 from ovng.forwarding.clientevents import ClientEvent, NeedTls
 from ovng.forwarding.registrar import Registrar
 from ovng.forwarding.slowtable import SlowTable
-from ovng.forwarding.store import NodeTable, Out
+from ovng.forwarding.store import Out
 from ovng.ids import Locator, NodeID
 from ovng.limits import SIZE_BASE
 from ovng.session.keys import master_keys
@@ -45,7 +46,7 @@ class ClientScene:
         keepalive: int = 25,
         seed: int = 3,
         datagram_max: int = SIZE_BASE,
-        table: NodeTable | None = None,
+        table: Table | None = None,
         place: Locator = HOME,
     ) -> None:
         """At `place`; `table` is the Switch's."""
@@ -54,7 +55,7 @@ class ClientScene:
         self.passes = 65_507  # bytes of the largest datagram that passes the wire, either way
         self.random = seeded(seed)
         self.client = AttachmentClient(TRUCK, self.random, TestAead, ClientConfig(keepalive, datagram_max=datagram_max))
-        self.table: NodeTable = table or SlowTable(100, bytes(16))
+        self.table: SlowTable | Table = table or SlowTable(100, bytes(16))
         self.switch: Registrar = registrar(START, table=self.table, network=NETWORK)
         self.log: list[ClientEvent] = []
         self.prefixes: tuple[str, ...] = ("10.77.0.1/32",)
