@@ -40,7 +40,7 @@ ARRIVALS = 300
 GAP_SECONDS = 10.0
 HELD_SECONDS = 1.0
 RESUMED_SECONDS = 1.0
-"""A busy machine's round trip. TCP by itself waits for more than two seconds then (0.2 s, doubled six times, or more)."""
+"""A busy machine's round trip. TCP by itself waits for two seconds then (0.2 s, doubled six times)."""
 _ADDRESSES, _PAYLOAD = 26, 42  # octets of an Ethernet frame with IPv4
 
 Act = Callable[[Running], Moment]
