@@ -29,7 +29,7 @@ from ovng.limits import TAIL_MILLISECONDS
 from ovng.wire.header import PacketType
 from tests.netns.rig import say
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 TRIES = 3
 SWIFT = TAIL_MILLISECONDS - 100
