@@ -30,7 +30,7 @@ from ovng.roaming.path import PROVING_SECONDS
 from ovng.wire.header import PacketType
 from tests.netns.rig import Stream, say
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 TRIES = 3
 SWIFT = TAIL_MILLISECONDS - 100
