@@ -67,6 +67,8 @@ cdef extern from "<time.h>" nogil:
 
 cdef enum:
     REPLAYS_BYTES = 65536  # thousands of moves at a time
+    REPLAY_ALL = 0  # kinds of what is in that ring
+    REPLAY_REST = 1
 
 COUNTER_NAMES = (
     "forwarded", "forwarded_bytes", "forwarded_in_grace", "forwarded_to_fallback", "copied", "endpoint",
@@ -179,7 +181,7 @@ cdef void _forward(
     if table_wants_tail(node) and run.kind == FRAME_DATA:
         tail_keep(
             &worker.tail, run.flow.dst, run.flow.dst_hash, data, length, run.segment if count > 1 else length, count,
-            frame_flags(data) & FRAME_SPARSE != 0, worker.now,
+            frame_flags(data) & FRAME_SPARSE != 0, to, worker.now,
         )
     if table_copies(node) and run.kind == FRAME_DATA and frame_flags(data) & FRAME_DUP:
         _copy(worker, run, data, length, count, node)
@@ -290,8 +292,11 @@ cdef void _judge_runs(switch_worker* worker) noexcept nogil:
 
 # -- Again
 
-cdef void _replay(switch_worker* worker, uint64_t dst) noexcept nogil:
-    """Send a node's tail to where it is now. (Should it be moving again, its credit is the bound.)"""
+cdef void _replay(switch_worker* worker, uint64_t dst, bint rest) noexcept nogil:
+    """Send a node's tail to where it is now; of it the `rest` that was not sent there yet.
+
+    (Should it be moving again, its credit is the bound.)
+    """
     cdef uint64_t hashed = table_hash(worker.table, dst)
     cdef table_node* node = table_find(worker.table, dst, hashed)
     cdef unsigned int left = tail_collect(&worker.tail, dst, hashed, worker.now)
@@ -299,9 +304,13 @@ cdef void _replay(switch_worker* worker, uint64_t dst) noexcept nogil:
     cdef tail_entry* entry
     cdef flow_key flow
     cdef uint32_t offset, length
+    if table_resolve(worker.table, node, dst, 0, to) != TABLE_LIVE:
+        return
     while left > 0:
         left -= 1
         entry = tail_at(&worker.tail, worker.tail.found[left])
+        if rest and memcmp(entry.to, to, TABLE_LOCATOR) == 0:
+            continue
         flow.dst, flow.dst_hash = dst, hashed
         flow.src = frame_source(<unsigned char*> entry + sizeof(tail_entry))
         flow.src_hash = table_hash(worker.table, flow.src)
@@ -316,6 +325,7 @@ cdef void _replay(switch_worker* worker, uint64_t dst) noexcept nogil:
             )
             worker.tail.replayed += 1
             offset += length
+        memcpy(entry.to, to, TABLE_LOCATOR)
     parcels_send(&worker.book)
 
 
@@ -326,7 +336,7 @@ cdef void _take_replays(switch_worker* worker) noexcept nogil:
     _read_clock(worker)
     while ring_peek(worker.replays, &kind) == sizeof(node):
         ring_take(worker.replays, &node, sizeof(node))
-        _replay(worker, node)
+        _replay(worker, node, kind == REPLAY_REST)
 
 
 # -- Receiving
@@ -538,8 +548,9 @@ cdef class Worker:
         atomic_put(&self._worker.stopping, 1)
         ring_signal(self._worker.wake_fd)
 
-    def replay(self, uint64_t node):
-        return ring_put(self._worker.replays, 0, &node, sizeof(node), NULL, 0) == 0
+    def replay(self, uint64_t node, bint rest):
+        cdef uint32_t kind = REPLAY_REST if rest else REPLAY_ALL
+        return ring_put(self._worker.replays, kind, &node, sizeof(node), NULL, 0) == 0
 
     def drain_known(self, Py_ssize_t limit):
         return ring_drain(self._worker.known, limit)

@@ -49,6 +49,8 @@ class Move:
     slot: int
     began: float
     turns: int = 0
+    doubtful: bool = False
+    """Reported again: the answer did not come, and what else was sent there may not have either."""
 
 
 class Moves:
@@ -67,6 +69,15 @@ class Moves:
     def of(self, node: int) -> Move | None:
         """The move of this node that is under way."""
         return self._under_way.get(node)
+
+    def doubt(self, node: int) -> None:
+        """The node reports the move that is under way once more."""
+        self._under_way[node].doubtful = True
+
+    def doubtful(self, node: int) -> bool:
+        """Whether what was sent on this node's word may be lost."""
+        move = self._under_way.get(node)
+        return move is not None and move.doubtful
 
     @property
     def full(self) -> bool:

@@ -23,7 +23,7 @@ from ovng.forwarding.reports import Reports
 from ovng.forwarding.resolution import Resolution
 from ovng.forwarding.revocation import Revocation
 from ovng.forwarding.snapshot import StartHints, pack_snapshot, parse_entries
-from ovng.forwarding.store import AeadFactory, NodeTable, Out, Random
+from ovng.forwarding.store import AeadFactory, NodeTable, Out, Random, Replay
 from ovng.forwarding.terms import Terms
 from ovng.forwarding.tickets import TicketKeys
 from ovng.forwarding.walk import TableWalk
@@ -122,8 +122,8 @@ class Registrar:
             self.counters,
         )
 
-    def replays(self) -> list[NodeID]:
-        """To whom the tail is to be sent again, drained; the table says where."""
+    def replays(self) -> list[Replay]:
+        """To whom the tail is to be sent again, drained."""
         out = self._reports.replays[:]
         self._reports.replays.clear()
         return out

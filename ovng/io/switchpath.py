@@ -25,7 +25,7 @@ from ovng._fast.table import Table
 from ovng._fast.udp import Sender, gso_limit, stamp
 from ovng.config.values import Endpoint
 from ovng.errors import SystemProblem
-from ovng.forwarding.store import Out
+from ovng.forwarding.store import Out, Replay
 from ovng.forwarding.terms import Terms
 from ovng.ids import LOCATOR_SIZE, MAPPED, Locator, NodeID
 from ovng.io.sockets import UdpSocket, check_port_free, open_udp, send_to
@@ -190,10 +190,10 @@ class SwitchDataPath:
             self._queue(datagram, packed)
         self._flush()
 
-    def replay(self, node: NodeID) -> None:
+    def replay(self, replay: Replay) -> None:
         """Send again what was sent to a node last, to where it is now."""
         for worker in self._workers:
-            worker.replay(node)
+            worker.replay(replay.node, replay.rest)
 
     def stats(self) -> dict[str, int]:
         """Counters by name, summed over the workers; `drop_…` are datagrams, each under its own reason."""

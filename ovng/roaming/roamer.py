@@ -120,9 +120,11 @@ class Roamer:
 
     @property
     def standby(self) -> int:
-        """The path that data takes when the kernel refuses to send on the active one: the best other; −1: none."""
-        ready = (slot for slot, held in self.paths.items() if slot != self.active and held.path.state == State.READY)
-        return min(ready, key=self._order, default=-1)
+        """The path that data takes when the kernel refuses to send on the active one: the best other that answers; −1:
+        none."""
+        answering = State.READY, State.PROVING
+        others = (slot for slot, held in self.paths.items() if slot != self.active and held.path.state in answering)
+        return min(others, key=self._order, default=-1)
 
     def handle_timer(self, now: float) -> None:
         """States that end by themselves."""
@@ -181,7 +183,7 @@ class Roamer:
             if state == State.DEAD and better != State.DEAD:
                 self._activate(best, now, lost=True, cause=present.path.cause)  # perhaps a while ago
             elif better == State.READY:
-                lost = state != State.READY
+                lost = state not in (State.READY, State.PROVING)
                 self._activate(best, now, lost=lost, cause=cause if lost else "better path")
 
     def _order(self, slot: int) -> tuple[int, bool, int, int]:

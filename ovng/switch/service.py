@@ -126,8 +126,8 @@ class SwitchService:
                 self._flush(now)  # a settled attachment counts for the very next datagram
             case PacketType.REPORT:
                 self._send(self.registrar.handle_report(datagram, source, now))
-                for node in self.registrar.replays():
-                    self.path.replay(node)
+                for replay in self.registrar.replays():
+                    self.path.replay(replay)
             case PacketType.PRIVATE:
                 self._send(self.registrar.handle_private(datagram, source, now))
             case PacketType.DATA:

@@ -14,7 +14,7 @@ from ovng.demo.net import Process, wait_until
 from tests.netns.rig import Rig, Stream, say
 from tests.netns.uplinks import block, two_uplinks
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 HOOK = """#!/bin/sh
 [ "$OVNG_EVENT" = handover ] && echo "$1 $2 $OVNG_PROFILE $OVNG_BEFORE_UPLINK $OVNG_CAUSE $OVNG_LOST" >> {output}
