@@ -8,7 +8,7 @@ from pathlib import Path
 from ovng.config.reading import boolean, list_of
 from ovng.config.values import parse_dscp, parse_port
 from ovng.config.yamlfile import Section, Value, shorten
-from ovng.frozen import Frozen, field_names
+from ovng.fields import Frozen, field_names
 from ovng.wire.inner import Doubling
 
 MODES = ("failover", "redundant")

@@ -7,7 +7,7 @@ import re
 from ovng.config.reading import list_of
 from ovng.config.values import parse_address
 from ovng.config.yamlfile import Value, shorten
-from ovng.frozen import Frozen, field_names
+from ovng.fields import Frozen, field_names
 from ovng.ids import IPAddress
 
 SERVERS_MAX = 3  # as many as resolv.conf(5) takes

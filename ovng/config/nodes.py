@@ -9,7 +9,7 @@ import json
 from typing import Any, Literal
 
 from ovng.errors import ConfigError
-from ovng.frozen import Frozen
+from ovng.fields import Frozen
 
 Kind = Literal["scalar", "sequence", "mapping"]
 

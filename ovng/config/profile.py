@@ -38,7 +38,7 @@ from ovng.config.values import (
 )
 from ovng.config.yamlfile import Section, Value, parse_yaml, read_private_file
 from ovng.errors import ConfigError, Malformed
-from ovng.frozen import Frozen, field_names, hidden
+from ovng.fields import Frozen, field_names, hidden
 from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.pki.der import parse_certificate, parse_crl
 from ovng.pki.identity import Identity, Kind

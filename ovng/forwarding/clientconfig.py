@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ovng.frozen import Frozen
+from ovng.fields import Frozen
 from ovng.limits import SIZE_BASE
 
 

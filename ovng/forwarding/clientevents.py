@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ovng.frozen import Frozen, hidden
+from ovng.fields import Frozen, hidden
 from ovng.ids import IPAddress, Locator, NodeID, Prefix
 from ovng.wire.inner import Attach
 from ovng.wire.private import ResolveStatus, Route

@@ -16,8 +16,8 @@ bounded: at most MOVES_MAX moves are under way; beyond, a node must prove its lo
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
+from ovng.fields import Fields
 from ovng.forwarding.record import Record
 from ovng.forwarding.store import NodeTable, Slots
 from ovng.ids import Locator
@@ -40,8 +40,7 @@ _BORROWED = tuple(reversed(range(MAX_PATHS)))  # high slots first: the low ones 
 NOWHERE: Slots = (None,) * MAX_PATHS
 
 
-@dataclass(slots=True)
-class Move:
+class Move(Fields):
     """A provisional locator (18 bytes) of a path, and the table's slot it borrows. `began` in monotonic seconds."""
 
     locator: bytes

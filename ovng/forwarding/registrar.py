@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 
 from ovng.clock import Now
 from ovng.errors import Malformed
+from ovng.fields import Frozen
 from ovng.forwarding.attachments import Attachments
 from ovng.forwarding.directory import Directory, Key, prefix_of
 from ovng.forwarding.hints import Hints
@@ -27,7 +28,6 @@ from ovng.forwarding.store import AeadFactory, NodeTable, Out, Random, Replay
 from ovng.forwarding.terms import Terms
 from ovng.forwarding.tickets import TicketKeys
 from ovng.forwarding.walk import TableWalk
-from ovng.frozen import Frozen
 from ovng.ids import Locator, NodeID, Prefix
 from ovng.pki.identity import Identity
 from ovng.session.keys import master_keys

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ovng.clock import Now
+from ovng.fields import Fields
 from ovng.forwarding.grantheld import GrantHeld
 from ovng.forwarding.history import LossEstimate
 from ovng.forwarding.store import Random
@@ -50,8 +50,7 @@ class Sent(NamedTuple):
     proved: bool
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(Fields):
     """What the Switch is to answer. Times in monotonic seconds."""
 
     kind: ReportKind

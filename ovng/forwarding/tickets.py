@@ -10,11 +10,10 @@ Issue and expiry are wall-clock seconds: nothing else means the same before and 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
 
 from ovng.errors import Malformed
+from ovng.fields import Fields, Frozen, hidden
 from ovng.forwarding.store import AES_256_GCM, AeadFactory, Random
-from ovng.frozen import Frozen, hidden
 from ovng.ids import NodeID, Prefix
 from ovng.limits import GRANT_LIFETIME, TAG_SIZE, TICKET_KEY_ROTATION, TICKET_MAX, TICKET_MAX_PREFIXES
 from ovng.wire.buffer import Reader, Writer
@@ -80,13 +79,12 @@ def _pull_prefix(reader: Reader) -> Prefix:
         raise Malformed("ticket_prefix") from None
 
 
-@dataclass(slots=True)
-class TicketKey:
+class TicketKey(Fields):
     """One key; `created` in wall seconds."""
 
     number: int
     created: int
-    key: bytes = field(repr=False)
+    key: bytes = hidden()
 
 
 class TicketKeys:

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from ovng import clock
 from ovng.clock import Now
 from ovng.errors import SystemProblem
-from ovng.frozen import replace
+from ovng.fields import replace
 from ovng.ids import IPAddress
 from ovng.io import rtnetlink as rt
 from ovng.io.rtnetlink import Message, Raw, RouteSocket

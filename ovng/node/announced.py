@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ovng.frozen import Frozen
+from ovng.fields import Frozen
 from ovng.ids import NodeID, Prefix
 from ovng.node.policy import RoutePolicy, covers
 

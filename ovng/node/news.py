@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from ovng.clock import Now
 from ovng.config.profile import NodeProfile
+from ovng.fields import field_names
 from ovng.forwarding import clientevents as attachment
-from ovng.frozen import field_names
 from ovng.io.datapath import NodeDataPath
 from ovng.io.events import EventStream
 from ovng.io.hooks import Hooks

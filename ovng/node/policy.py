@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ovng.frozen import Frozen
+from ovng.fields import Frozen
 from ovng.ids import IPAddress, NodeID, Prefix
 
 

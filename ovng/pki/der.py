@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ovng.errors import Malformed
-from ovng.frozen import Frozen
+from ovng.fields import Frozen
 from ovng.limits import CRL_MAX
 
 _BOOLEAN, _INTEGER, _OCTETS, _OID = 0x01, 0x02, 0x04, 0x06

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ovng.errors import IdentityError, Malformed
-from ovng.frozen import Frozen
+from ovng.fields import Frozen
 from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.pki.der import parse_certificate
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ovng.frozen import Frozen
+from ovng.fields import Frozen
 from ovng.roaming.delta import Delta
 
 

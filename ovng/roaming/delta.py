@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ovng.frozen import Frozen, field_names
+from ovng.fields import Frozen, field_names
 from ovng.ids import IPAddress
 from ovng.roaming.snapshot import Interface, LinkSnapshot
 

@@ -22,11 +22,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from ovng.clock import Now
-from ovng.frozen import Frozen
+from ovng.fields import Fields, Frozen
 
 REMEMBERED = 32
 SETTLE_SECONDS = 1.0
@@ -77,8 +76,7 @@ class Handover(Frozen):
     """Packets of all peers that are missing below the newest that came. None: a generation ended meanwhile."""
 
 
-@dataclass(slots=True)
-class _Underway:
+class _Underway(Fields):
     at: float  # wall
     before: Place
     cause: str

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from ovng.frozen import Frozen
+from ovng.fields import Fields, Frozen
 from ovng.limits import MAX_PATHS
 from ovng.roaming.path import Event, Path, State
 from ovng.roaming.uplinks import Uplink
@@ -59,8 +58,7 @@ class Wait(Frozen):
 Action = Open | Close | Changed | Activate | Wait
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Fields):
     """One path: its uplink, and what we know of it."""
 
     uplink: Uplink

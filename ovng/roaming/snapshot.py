@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ovng.frozen import Frozen
+from ovng.fields import Frozen
 from ovng.ids import IPAddress
 
 

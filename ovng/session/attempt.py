@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 
 from ovng.clock import Now
 from ovng.errors import IdentityError, Malformed
-from ovng.frozen import replace
+from ovng.fields import replace
 from ovng.ids import NodeID
 from ovng.limits import (
     ATTEMPT_DEADLINE,

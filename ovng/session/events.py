@@ -5,7 +5,7 @@ Key material is in no repr. Key IDs are 0 … 255; a receive key is found by (pe
 
 from __future__ import annotations
 
-from ovng.frozen import Frozen, hidden
+from ovng.fields import Frozen, hidden
 from ovng.ids import NodeID
 from ovng.pki.identity import Identity
 from ovng.wire.inner import Attach, Doubling, Grant

@@ -12,7 +12,7 @@ import hmac
 import struct
 from typing import NamedTuple
 
-from ovng.frozen import Frozen, hidden
+from ovng.fields import Frozen, hidden
 from ovng.ids import NodeID
 from ovng.wire.inner import Cipher
 

@@ -16,7 +16,7 @@ import struct
 from enum import IntEnum
 
 from ovng.errors import Malformed
-from ovng.frozen import Frozen, hidden
+from ovng.fields import Frozen, hidden
 from ovng.limits import COOKIE_SIZE, STREAM_PIECE
 from ovng.wire.buffer import Reader
 

@@ -11,7 +11,7 @@ import struct
 from enum import IntEnum
 
 from ovng.errors import Malformed
-from ovng.frozen import Frozen, hidden
+from ovng.fields import Frozen, hidden
 from ovng.ids import LOCATOR_SIZE, Locator, NodeID
 from ovng.limits import INNER_MESSAGE_MAX, KEEPALIVE_MAX, KEEPALIVE_MIN, PROTOCOL_VERSION, SIZE_BASE, TICKET_MAX
 from ovng.wire.buffer import Reader

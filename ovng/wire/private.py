@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from ovng.errors import Malformed
-from ovng.frozen import Frozen
+from ovng.fields import Frozen
 from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.limits import HEADER_SIZE, HOLDERS_MAX, MAX_CONTROL_DATAGRAM, TAG_SIZE
 from ovng.wire.buffer import Reader, Writer

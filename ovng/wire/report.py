@@ -16,7 +16,7 @@ from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 from ovng.errors import Malformed
-from ovng.frozen import Frozen, hidden
+from ovng.fields import Frozen, hidden
 from ovng.ids import Locator, NodeID
 from ovng.limits import (
     COOKIE_SIZE,

@@ -18,7 +18,7 @@ from ovng.clock import now
 from ovng.config.profile import NodeProfile
 from ovng.demo.net import Host
 from ovng.errors import Malformed
-from ovng.frozen import replace
+from ovng.fields import replace
 from ovng.ids import Locator, NodeID
 from ovng.io.credentials import memfd_path, read_profile, trust_of
 from ovng.limits import HEADER_SIZE

@@ -5,13 +5,12 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Callable
-from dataclasses import replace as replace_fields
 from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
-from ovng.frozen import replace
+from ovng.fields import replace
 from ovng.ids import Locator, NodeID
 from ovng.limits import ATTEMPTS_PENDING, GENERATION_MAX
 from ovng.session.attempt import Attempt
@@ -523,7 +522,7 @@ def test_a_generation_at_the_end_of_its_numbers_is_followed_by_a_new_session(ca:
     world, low, high = session_of(ca)
     session = low.manager._peers[high.id].session
     assert session is not None
-    session.generation = replace_fields(session.generation, number=GENERATION_MAX - 1)
+    session.generation = replace(session.generation, number=GENERATION_MAX - 1)
     low.manager.rekey_all(world.now)
     low.drain()
     assert world.run(5, lambda: [info.generation for info in high.manager.sessions()] == [GENERATION_MAX])

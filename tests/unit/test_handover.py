@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ovng.clock import Now
-from ovng.frozen import replace
+from ovng.fields import replace
 from ovng.roaming.handover import REMEMBERED, SETTLE_SECONDS, Counted, Handover, Handovers, Place
 
 WIFI, LTE = Place(0, "wifi"), Place(1, "lte")

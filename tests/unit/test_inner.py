@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovng.errors import Malformed
-from ovng.frozen import replace
+from ovng.fields import replace
 from ovng.ids import Locator, NodeID
 from ovng.limits import INNER_MESSAGE_MAX
 from ovng.wire.inner import (

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ovng.clock import Now
-from ovng.frozen import replace
+from ovng.fields import replace
 from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.node.overlay import Holders, Overlay
 from ovng.node.policy import RoutePolicy

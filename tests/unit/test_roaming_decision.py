@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from ovng.frozen import field_names, replace
+from ovng.fields import field_names, replace
 from ovng.ids import IPAddress
 from ovng.roaming.decision import NOTHING, RULES, RULES_WITHOUT_WAY, Action, decide
 from ovng.roaming.delta import Delta, compare

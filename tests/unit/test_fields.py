@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ovng.frozen import Frozen, field_names, hidden, replace
+from ovng.fields import Frozen, field_names, hidden, replace
 
 
 class Point(Frozen):
