@@ -100,9 +100,10 @@ test-wheels: $(VENV)/.dev $(VENV)/.wheels ## Wheels of other machines, their tes
 footprint: $(VENV)/.dev $(VENV)/.wheels ## What an installed ovng takes: memory, start-up, bytes (2 minutes; armhf too after test-wheels)
 	@tools/need bench
 	@$(PY) tools/wheels.py build manylinux_$$(uname -m)
-	@$(PY) -m venv --clear build/footprint
-	@build/footprint/bin/pip --quiet --disable-pip-version-check install "$$(ls dist/*-manylinux_*_$$(uname -m).whl)[ca,poll]"
+	@$(PY) -m venv --clear --without-pip build/footprint
+	@$(PIP) --python build/footprint/bin/python install "$$(ls dist/*-manylinux_*_$$(uname -m).whl)[ca,poll]"
 	@$(KEEP) $(PY) -m benchmarks.footprint build/footprint/bin/python $(if $(wildcard $(CHROOTS)/armhf/root/v),--chroot $(CHROOTS)/armhf)
+
 deb: $(VENV)/.built $(VENV)/.wheels ## Debian packages for amd64, arm64 and armhf into dist/ (DEB="arm64": only this one)
 	@tools/need deb
 	@$(PY) tools/deb.py $(DEB)
