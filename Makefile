@@ -54,7 +54,7 @@ test-debug: $(VENV)/.dev ## Fast path tests on a build with bounds checks, asser
 	@OVNG_DEBUG=1 tools/variant debug $(PY)
 	@cd build/debug && $(SUDO) env LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:quarantine_size_mb=8 UBSAN_OPTIONS=print_stacktrace=1 \
-		$(CURDIR)/$(PY) $(PYTEST) -m "not long" --timeout 600 $(FAST_TESTS)
+		$(CURDIR)/$(PY) $(PYTEST) -m "not alone and not long" --timeout 600 $(FAST_TESTS)
 
 lint: $(VENV)/.dev ## Format, lint and types
 	@echo "== ruff, mypy"

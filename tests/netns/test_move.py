@@ -33,7 +33,7 @@ def test_one_node_moves_under_iperf(rig: Rig) -> None:
     rig.meet()
     before = [conversation(node.status()) for node in rig.nodes]
     old = rig.where(rig.alice)
-    transfer = Iperf(rig.alice, rig.bob, 4)
+    transfer = Iperf(rig.alice, rig.bob, 4, "-b", "200M")
     wait_until(lambda: rig.bob.status()["peers"][0]["rx_packets"] > 1000, "transfer")
     move = rig.readdress(rig.alice)
     moved = now().mono
