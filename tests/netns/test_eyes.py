@@ -104,7 +104,7 @@ def test_no_uplink_for_a_while(rig: Rig) -> None:
     assert move["gap_back_ms"] == pytest.approx(back.longest_silence(at) * 1000, abs=100)
     assert 1000 <= move["gap_out_ms"] <= move["gap_back_ms"]
     assert move["held"] == pytest.approx(move["gap_out_ms"] / 10, abs=10)
-    assert there.lost() <= 1
+    assert there.lost() <= 3, "more than left between two links that went one after the other"
     assert move["lost"] == back.lost() > 50
 
 

@@ -56,12 +56,11 @@ def command(prepare: str) -> list[str]:
 @pytest.mark.parametrize(
     "prepare",
     [
-        beginning_at(REKEY_PACKETS - PACKETS + 1, 1),
-        beginning_at(1, REKEY_BLOCKS - BLOCKS + 1),
-        with_limits(PACKETS, FAR),
-        with_limits(FAR, BLOCKS),
+        pytest.param(beginning_at(REKEY_PACKETS - PACKETS + 1, 1), id="2^28 packets"),
+        pytest.param(beginning_at(1, REKEY_BLOCKS - BLOCKS + 1), id="2^34 blocks", marks=pytest.mark.long),
+        pytest.param(with_limits(PACKETS, FAR), id="fewer packets", marks=pytest.mark.long),
+        pytest.param(with_limits(FAR, BLOCKS), id="fewer blocks"),
     ],
-    ids=["2^28 packets", "2^34 blocks", "fewer packets", "fewer blocks"],
 )
 def test_the_rekey_comes_in_time_at_full_rate(prepare: str) -> None:
     with deployed(start=False) as rig:
