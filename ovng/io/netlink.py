@@ -237,8 +237,7 @@ class Watcher:
 
     def _look_at_links(self) -> None:
         self._interfaces, self._own_index, self._loopback, self._tunnels = {}, 0, set(), set()
-        every = self._requests.message(rt.RTM_GETLINK, attrs=[("IFLA_EXT_MASK", rt.NO_STATISTICS)])
-        for link in self._requests.dump(rt.RTM_GETLINK, every):
+        for link in self._requests.dump(rt.RTM_GETLINK, self._requests.message(rt.RTM_GETLINK)):
             index, name, flags = link["index"], link.get_attr("IFLA_IFNAME"), link["flags"]
             if name == self._own:
                 self._own_index = index

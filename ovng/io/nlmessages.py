@@ -107,7 +107,6 @@ class Link(Message):
         "IFLA_MTU": (4, _NUMBER),
         "IFLA_TXQLEN": (13, _NUMBER),
         "IFLA_IFALIAS": (20, _TEXT),
-        "IFLA_EXT_MASK": (29, _NUMBER),
     }
 
 

@@ -26,7 +26,6 @@ _GET_NEW = RTM_GETLINK - RTM_NEWLINK  # so far is the kind of an answer from tha
 LINK_KINDS, ADDRESS_KINDS, ROUTE_KINDS, RULE_KINDS, NEXTHOP_KINDS = (16, 17), (20, 21), (24, 25), (32, 33), (104, 105)
 
 F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
-NO_STATISTICS = 8  # RTEXT_FILTER_SKIP_STATS (Linux 4.4), for IFLA_EXT_MASK
 F_REPLACE, F_EXCL, F_CREATE = 0x100, 0x200, 0x400
 _F_DUMP_INTERRUPTED = 0x10
 _NOOP, _ERROR, _DONE, _OVERRUN = 1, 2, 3, 4
@@ -122,7 +121,7 @@ class RouteSocket:
     def dump(self, kind: int, message: Message, want: Callable[[Raw], bool] = lambda raw: True) -> list[Message]:
         """All entries that `want` lets through undecoded, for reading only. Raises OSError.
 
-        What is as it was in the last dump is not decoded again: a link alone takes pyroute2 150 µs.
+        What is as it was in the last dump is not decoded again; of links that is those that have carried nothing.
         A table that changes all the time is never told whole: then all that was seen in any of a few tries, and `torn`.
         """
         seen: dict[bytes, Raw] = {}
