@@ -33,6 +33,8 @@ class _Type(type):
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _Type:
         fields = tuple(namespace.get("__annotations__", ()))
+        if any(getattr(base, "__match_args__", ()) for base in bases):
+            raise TypeError(f"{name}: fields are not inherited")
         given = {field: namespace.pop(field) for field in fields if field in namespace}
         concealed = {field: value for field, value in given.items() if isinstance(value, _Hidden)}
         defaults = given | {field: value.default for field, value in concealed.items()}

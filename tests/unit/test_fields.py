@@ -1,4 +1,4 @@
-"""Frozen values, beside a dataclass of the same fields: nobody should notice which of the two a class is."""
+"""Classes of fields, beside dataclasses of the same fields: nobody should notice which of the two a class is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ovng.fields import Frozen, field_names, hidden, replace
+from ovng.fields import Fields, Frozen, field_names, hidden, replace
 
 
 class Point(Frozen):
@@ -85,3 +85,37 @@ def test_a_field_that_must_be_given_comes_before_those_that_need_not() -> None:
         class _Wrong(Frozen):
             x: int = 1
             y: int  # type: ignore[misc]
+
+
+class Counter(Fields):
+    """Changes, and is itself and nothing else."""
+
+    step: int
+    total: int = 0
+
+    def __post_init__(self) -> None:
+        if self.step < 1:
+            raise ValueError("a step is 1 or more")
+
+
+def test_what_changes() -> None:
+    one, other = Counter(2), Counter(2)
+    one.total += one.step
+    assert (one.total, other.total, repr(one)) == (2, 0, "Counter(step=2, total=2)")
+    assert one == one and one != other and len({one, other}) == 2
+    with pytest.raises(AttributeError):
+        one.more = 1  # type: ignore[attr-defined]
+
+
+def test_what_is_made_is_checked() -> None:
+    with pytest.raises(ValueError, match="1 or more"):
+        Counter(0)
+    with pytest.raises(ValueError, match="1 or more"):
+        replace(Counter(1), step=0)
+
+
+def test_fields_are_not_inherited() -> None:
+    with pytest.raises(TypeError, match="not inherited"):
+
+        class _More(Point):
+            z: int = 0
