@@ -20,7 +20,6 @@ from tests.netns.test_datapath import SO_RCVBUFFORCE, transfer
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.alone,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces and TUN"),
 ]
 

@@ -67,7 +67,7 @@ def quick() -> Iterator[Rig]:
 
 @pytest.mark.alone
 def test_rekeying_loses_no_packet(quick: Rig) -> None:
-    rekey(quick, 12)
+    rekey(quick, 20)
 
 
 @pytest.mark.long
@@ -96,10 +96,9 @@ def rekey(rig: Rig, seconds: float) -> None:
     counted = {name: count - before[name] for name, count in counters(rig).items() if count != before[name]}
     assert peer["session"] == session
     assert generations >= seconds // 5 - 1
-    # A machine that is busy with something else drops what has waited too long, and counts it; a rekey drops nothing.
-    late = sum(count for name, count in counted.items() if name.endswith("sojourn"))
-    assert max(there.lost() + back.lost(), lost) <= late, f"{there.gaps()}, {back.gaps()}; {counted}"
+    assert (there.lost(), back.lost()) == (0, 0), f"{there.gaps()}, {back.gaps()}; {counted}"
     assert there.duplicates == back.duplicates == 0
+    assert (sent_there, sent_back) == (received_there, received_back), counted
     assert sent_there > there.sent + report["sum_received"]["bytes"] // 1400
     for node in rig.nodes:
         (link,) = json.loads(node.host.ip("-json", "-statistics", "link", "show", "dev", "ovng0"))

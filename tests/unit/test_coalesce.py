@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovng._fast.coalesce import coalesce
@@ -77,6 +77,7 @@ def flow_of(packet: bytes) -> bytes:
     return packet[6:7] + packet[8:44]
 
 
+@settings(max_examples=200)
 @given(st.data())
 def test_nothing_is_lost_changed_or_overtaken_within_a_flow(data: st.DataObject) -> None:
     """Trains of up to 12 flows, interleaved, some packets lost, repeated or damaged."""

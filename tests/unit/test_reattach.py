@@ -22,7 +22,7 @@ from tests.crowd import Crowd
 from tests.netns.rig import say
 
 
-@pytest.mark.parametrize("count", [2_000, pytest.param(100_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [5_000, pytest.param(100_000, marks=pytest.mark.long)])
 def test_all_are_back_by_their_tickets(count: int, tmp_path: Path) -> None:
     """PROTOCOL 6: a CHALLENGE to each node of the snapshot, two reports of each, and no TLS."""
     with switch(tmp_path) as made:

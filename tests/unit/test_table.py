@@ -130,7 +130,7 @@ class LikeTheSlowTwin(RuleBasedStateMachine):
 
 
 TestLikeTheSlowTwin = LikeTheSlowTwin.TestCase
-TestLikeTheSlowTwin.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestLikeTheSlowTwin.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
 
 
 # -- What forwarding asks, rule by rule (both tables)
