@@ -173,6 +173,6 @@ def test_the_switch_goes_and_the_node_ends(rig: Rig, hooks: Path) -> None:
     assert events.output.endswith("ovng: alice has ended\n")
     stopping = next(line for line in events.output.splitlines() if '"stopping"' in line)
     assert json.loads(stopping)["event"] == "stopping"
+    wait_until(lambda: lines(watched)[-1] == {"name": "alice", "error": "alice is not running"}, "live status of none")
     rig.alice.start()
     wait_until(lambda: lines(watched)[-1].get("switch", {}).get("attached"), "live status of the next process", 20)
-    assert {"name": "alice", "error": "alice is not running"} in lines(watched)
