@@ -87,7 +87,7 @@ def test_interleaved_trains_are_sorted_together() -> None:
         w.path.start()
         wait_until(lambda: w.count("forwarded") == 320, "all")
         assert w.count("sent") == 320
-        assert w.count("sent_messages") == 16
+        assert w.count("sent_messages") <= 32, "128 KiB at a time would be 48"
     finally:
         w.close()
 
