@@ -3,6 +3,10 @@
  * Positions are free-running and wrap with size_t; the difference of two is always right, because the capacity is a
  * power of two. Records are {u32 length, u32 kind, payload}, padded to 8 bytes, so that a record's head is never split
  * over the end of the buffer. Its payload may be.
+ *
+ * A record that finds the ring empty begins at the start of the buffer again: so only as much memory is ever touched as
+ * records wait at a time, not all of it sooner or later. That moves `base`, which the producer may do while there is
+ * nothing that the consumer could be reading, and which the consumer reads after it has seen the new tail.
  */
 #ifndef OVNG_RING_H
 #define OVNG_RING_H
@@ -22,7 +26,7 @@ struct ring {
     int event_fd;  /* the owner closes it */
     /* written by the producer only */
     size_t tail __attribute__((aligned(RING_CACHE_LINE)));
-    size_t seen_head;  /* the producer's last look at head: saves the cache miss while there is room */
+    size_t base;  /* the position that is at the start of the buffer */
     uint64_t dropped;
     /* written by the consumer only */
     size_t head __attribute__((aligned(RING_CACHE_LINE)));
@@ -55,7 +59,7 @@ static inline void ring_destroy(struct ring *ring) {
 }
 
 static inline void ring_copy_in(struct ring *ring, size_t position, const void *source, size_t length) {
-    size_t at = position & (ring->capacity - 1);
+    size_t at = (position - ring->base) & (ring->capacity - 1);
     size_t first = length < ring->capacity - at ? length : ring->capacity - at;
     memcpy(ring->data + at, source, first);
     if (length > first)
@@ -63,7 +67,7 @@ static inline void ring_copy_in(struct ring *ring, size_t position, const void *
 }
 
 static inline void ring_copy_out(const struct ring *ring, size_t position, void *target, size_t length) {
-    size_t at = position & (ring->capacity - 1);
+    size_t at = (position - ring->base) & (ring->capacity - 1);
     size_t first = length < ring->capacity - at ? length : ring->capacity - at;
     memcpy(target, ring->data + at, first);
     if (length > first)
@@ -85,13 +89,13 @@ static inline void ring_signal(int event_fd) {
 static inline int ring_put(struct ring *ring, uint32_t kind, const void *first, size_t first_length,
                            const void *second, size_t second_length) {
     size_t tail = ring->tail, length = first_length + second_length, size = ring_record_size(length);
-    if (size > ring->capacity - (tail - ring->seen_head)) {
-        ring->seen_head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
-        if (size > ring->capacity - (tail - ring->seen_head)) {
-            ring->dropped++;
-            return -1;
-        }
+    size_t seen = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
+    if (size > ring->capacity - (tail - seen)) {
+        ring->dropped++;
+        return -1;
     }
+    if (seen == tail)
+        ring->base = tail;
     uint32_t head[2] = {(uint32_t)length, kind};
     ring_copy_in(ring, tail, head, sizeof head);
     if (first_length)

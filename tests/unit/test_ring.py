@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import select
 import threading
@@ -9,6 +10,7 @@ import time
 
 import pytest
 
+from benchmarks.usage import resident_memory
 from ovng._fast.ring import Ring
 
 
@@ -47,14 +49,31 @@ def test_a_record_larger_than_the_ring_is_refused() -> None:
     assert ring.drain() == [(1, bytes(56))]
 
 
-def test_wrapping_keeps_every_byte() -> None:
-    ring = Ring(256)
+@pytest.mark.parametrize("left", [0, 1], ids=["begins anew", "wraps"])
+def test_wrapping_keeps_every_byte(left: int) -> None:
+    ring = Ring(512)
     numbers = random.Random(1)
+    waiting = [(0, b"")] * left
+    assert all(ring.put(kind, payload) for kind, payload in waiting)
     for i in range(2000):
-        batch = [(i, numbers.randbytes(numbers.randrange(0, 100))) for _ in range(2)]
-        for kind, payload in batch:
-            assert ring.put(kind, payload)
-        assert ring.drain() == batch
+        for record in [(i, numbers.randbytes(numbers.randrange(0, 100))) for _ in range(2)]:
+            assert ring.put(*record)
+            waiting.append(record)
+        assert ring.drain(2) == waiting[:2]
+        del waiting[:2]
+
+
+def test_only_as_much_memory_is_touched_as_records_wait() -> None:
+    """Not all of the buffer sooner or later: a node's rings are three megabytes, and hold a few records at a time."""
+    ring, record = Ring(1 << 26), bytes(60_000)
+    for _ in range(10):
+        assert ring.put(1, record)
+        ring.drain()
+    before = resident_memory(os.getpid())
+    for _ in range(2000):
+        assert ring.put(1, record)
+        ring.drain()
+    assert resident_memory(os.getpid()) - before < 16  # MiB, of 64
 
 
 def test_eventfd_is_signalled_on_the_first_record_and_stays_until_drained() -> None:
