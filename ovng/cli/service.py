@@ -14,7 +14,7 @@ from ovng.errors import ConfigError
 from ovng.io import logs
 from ovng.io.credentials import read_profile
 from ovng.io.files import ProfileLock
-from ovng.io.process import harden
+from ovng.io.process import collect_early, harden
 
 P = TypeVar("P", NodeProfile, SwitchProfile)
 
@@ -39,5 +39,7 @@ def serve(path: Path, kind: type[P], start: Callable[[P, Now], Service], setting
         raise ConfigError(f"this profile is for {other}", file=str(path), key="kind")
     logs.setup(profile.log_level)
     with ProfileLock(profile.name):
-        asyncio.run(start(profile, now()).run())
+        service = start(profile, now())
+        collect_early()
+        asyncio.run(service.run())
     return 0
