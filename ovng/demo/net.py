@@ -12,9 +12,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -320,11 +322,31 @@ def _enter(namespace: int) -> None:
 
 
 def _sweep(family: str) -> None:
-    """Remove the namespaces of nets of this family whose process is gone."""
-    for path in _NETNS.glob(f"{family}-*") if _NETNS.is_dir() else ():
+    """Remove the namespaces and directories of nets of this family whose process is gone."""
+    with _alone():
+        for path in _left(_NETNS, family):
+            _remove(path.name)
+        for path in _left(Path(_roomy() or tempfile.gettempdir()), family):
+            if path.lstat().st_uid == os.geteuid():
+                shutil.rmtree(path)
+
+
+def _left(directory: Path, family: str) -> Iterator[Path]:
+    for path in directory.glob(f"{family}-*") if directory.is_dir() else ():
         found = re.match(rf"{re.escape(family)}-(\d+)-\d+-", path.name)
         if found and not Path("/proc", found[1]).exists():
-            _remove(path.name)
+            yield path
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Those that begin at the same time remove what is left one after the other."""
+    directory = os.open(_NETNS.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def _remove(namespace: str) -> None:
