@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
 import re
@@ -29,6 +28,7 @@ from typing import TypeVar
 
 from ovng.clock import now
 from ovng.errors import SystemProblem
+from ovng.io.files import turn_at
 
 T = TypeVar("T")
 
@@ -323,7 +323,7 @@ def _enter(namespace: int) -> None:
 
 def _sweep(family: str) -> None:
     """Remove the namespaces and directories of nets of this family whose process is gone."""
-    with _alone():
+    with turn_at(_NETNS.parent):  # those that begin together sweep one after the other
         for path in _left(_NETNS, family):
             _remove(path.name)
         for path in _left(Path(_roomy() or tempfile.gettempdir()), family):
@@ -336,17 +336,6 @@ def _left(directory: Path, family: str) -> Iterator[Path]:
         found = re.match(rf"{re.escape(family)}-(\d+)-\d+-", path.name)
         if found and not Path("/proc", found[1]).exists():
             yield path
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Those that begin at the same time remove what is left one after the other."""
-    directory = os.open(_NETNS.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(directory)
 
 
 def _remove(namespace: str) -> None:

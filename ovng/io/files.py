@@ -195,6 +195,17 @@ def is_locked(name: str) -> bool:
     return False
 
 
+@contextmanager
+def turn_at(directory: Path) -> Iterator[None]:
+    """Meanwhile nobody else has a turn at this directory, which all of them may read. Waits. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 # -- Journal
 
 
