@@ -27,7 +27,7 @@ class NodeID(int):
     def __new__(cls, value: int) -> NodeID:
         if not 0 <= value < 1 << 64:
             raise ValueError("a node ID has 64 bits")
-        return super().__new__(cls, value)
+        return int.__new__(cls, value)
 
     @classmethod
     def from_public_key(cls, spki: bytes) -> NodeID:
@@ -50,7 +50,7 @@ class NodeID(int):
 
     def __str__(self) -> str:
         digits = f"{int(self):016x}"
-        return "-".join(digits[i : i + 4] for i in range(0, 16, 4))
+        return f"{digits[:4]}-{digits[4:8]}-{digits[8:12]}-{digits[12:]}"
 
     def __repr__(self) -> str:
         return f"NodeID({self})"

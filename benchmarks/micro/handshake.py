@@ -50,23 +50,21 @@ class _End:
     """One manager, and the time that its calls take if a stopwatch is given."""
 
     def __init__(self, member: Member, watch: Stopwatch | None) -> None:
-        self.member, self._watch = member, watch
-        with self.timed():
+        self.member = member
+        self.timed: AbstractContextManager[None] = watch or nullcontext()
+        with self.timed:
             self.manager = SessionManager(member.id, member.identity.kind, member.trust, os.urandom)
         self.events: list[Event] = []
 
-    def timed(self) -> AbstractContextManager[None]:
-        return self._watch or nullcontext()
-
     def receive(self, datagrams: list[tuple[bytes, bytes]], context: bytes, now: Now) -> None:
         """Take what the other end sent."""
-        with self.timed():
+        with self.timed:
             for datagram, _ in datagrams:
                 self.manager.receive(parse_header(datagram), datagram[HEADER_SIZE:], context, now)
             self.events += self.manager.events()
 
     def send(self) -> list[tuple[bytes, bytes]]:
-        with self.timed():
+        with self.timed:
             return self.manager.datagrams()
 
 
@@ -84,7 +82,7 @@ def _session(one: Member, other: Member, timed: int) -> Batch:
     def batch(watch: Stopwatch) -> int:
         now = next(clock)
         ends = [_End(member, watch if number == timed else None) for number, member in enumerate((one, other))]
-        with ends[0].timed():
+        with ends[0].timed:
             ends[0].manager.connect(other.id, now)
         while not all(any(isinstance(event, SessionUp) for event in end.events) for end in ends):
             ends[1].receive(ends[0].send(), b"", now)

@@ -47,6 +47,7 @@ class Replaced(NamedTuple):
 
     record: Record
     locator: Locator | None
+    by: Record
 
 
 class Attachments:
@@ -90,7 +91,8 @@ class Attachments:
         now: Now,
     ) -> Grant:
         """Answer a proved node. What is granted holds from `settle` on; until then the old attachment does."""
-        if serial_hash(identity.serial) in self.revoked:
+        serial = serial_hash(identity.serial)
+        if serial in self.revoked:
             return self._refuse(GrantStatus.REVOKED, source)
         held = self.find(identity.id, now)
         if request.flags == AttachMode.CONTINUE and held is not None and held.instance != request.instance:
@@ -105,7 +107,7 @@ class Attachments:
             report_master,
             private_master,
             request.instance,
-            serial_hash(identity.serial),
+            serial,
             int(now.boot) + lifetime,
             grant,
         )
@@ -139,12 +141,11 @@ class Attachments:
         The first to say so, an acknowledgement or a report, counts; the other changes nothing.
         """
         entry = self._pending.get(node)
-        held = self.find(node, now)
         if entry is None or not hmac.compare_digest(entry.record.report_master, report_master):
             return None
-        record = entry.record
+        record, held = entry.record, self.find(node, now)
         del self._pending[node]
-        replaced = None if held is None else Replaced(held, confirmed_locator(self._table, node))
+        replaced = None if held is None else Replaced(held, confirmed_locator(self._table, node), record)
         try:
             self._install(node, record, held, entry.source, entry.prefixes, 0, entry.keepalive, now)
         except TableFull:  # others came first; the node will find out, and ask again

@@ -193,9 +193,8 @@ class Registrar:
     def settle(self, node: NodeID, report_master: bytes, now: Now) -> list[Out]:
         """The node has the grant of this report master: from now on it is attached under it."""
         replaced = self._attachments.settle(node, report_master, now)
-        record = self._attachments.find(node, now)
         self._tell_changes(now)
-        return [] if record is None else self._reports.tell_superseded(node, replaced, record)
+        return self._reports.tell_superseded(node, replaced)
 
     def set_crl(self, number: int, der: bytes, serials: Iterable[int]) -> None:
         """A revocation list, proved by the caller, is in force: its serials lose their attachments, all are told."""

@@ -218,7 +218,7 @@ class Reports:
             settled = self._attachments.find(node, now)
             if settled is None:
                 return self._drop("table_full")
-            out = self.tell_superseded(node, replaced, settled)
+            out = self.tell_superseded(node, replaced)
             return out + self._attached(update, datagram, settled, source, now)
         if not update.ticket or not self._hints.proves(update.cookie, node, source, now):
             self._counters["challenge_grant"] += 1
@@ -250,9 +250,9 @@ class Reports:
         self._attachments.save(node, restored)
         return self._ack(update, down, source, now)
 
-    def tell_superseded(self, node: NodeID, replaced: Replaced | None, by: Record) -> list[Out]:
+    def tell_superseded(self, node: NodeID, replaced: Replaced | None) -> list[Out]:
         """Tell the process whose attachment another instance took over, where it was last. Pushed: echoes nothing."""
-        if replaced is None or replaced.record.instance == by.instance or replaced.locator is None:
+        if replaced is None or replaced.record.instance == replaced.by.instance or replaced.locator is None:
             return []
         common = Common(node, self._switch_id, 0, self._boot_id, replaced.record.grant)
         down = master_keys(replaced.record.report_master)[1]

@@ -10,6 +10,7 @@ Issue and expiry are wall-clock seconds: nothing else means the same before and 
 from __future__ import annotations
 
 import ipaddress
+import struct
 
 from ovng.errors import Malformed
 from ovng.fields import Fields, Frozen, hidden
@@ -19,6 +20,7 @@ from ovng.limits import GRANT_LIFETIME, TAG_SIZE, TICKET_KEY_ROTATION, TICKET_MA
 from ovng.wire.buffer import Reader, Writer
 
 _VERSION = 1
+_HEAD = struct.Struct(">BQHQQQB")  # version, node, grant, issued, expires, instance, length of the serial
 _NONCE_SIZE = 12
 _KEY_SIZE = 32
 _KEYS_MAX = 16
@@ -40,27 +42,21 @@ class Ticket(Frozen):
 
     def pack(self) -> bytes:
         serial = self.serial.to_bytes((self.serial.bit_length() + 7) // 8, "big")
-        writer = Writer().u8(_VERSION).u64(self.node).u16(self.grant).u64(self.issued).u64(self.expires)
-        writer.u64(self.instance).u8(len(serial)).put(serial).put(self.report_master).u8(len(self.prefixes))
+        fields = self.node, self.grant, self.issued, self.expires, self.instance
+        packed = _HEAD.pack(_VERSION, *fields, len(serial)) + serial + self.report_master + bytes([len(self.prefixes)])
         for prefix in self.prefixes:
-            writer.u8(prefix.version).u8(prefix.prefixlen).put(prefix.network_address.packed)
+            packed += bytes([prefix.version, prefix.prefixlen]) + prefix.network_address.packed
         cluster = (self.cluster or "").encode("ascii")
-        return writer.u8(len(cluster)).put(cluster).bytes()
+        return packed + bytes([len(cluster)]) + cluster
 
 
 def parse_ticket(plaintext: bytes) -> Ticket:
     """Read an opened ticket; it is our own, but perhaps of another version. Raises Malformed."""
     reader = Reader(plaintext)
-    if reader.u8() != _VERSION:
+    version, node, grant, issued, expires, instance, length = reader.fields(_HEAD)
+    if version != _VERSION:
         raise Malformed("ticket_version")
-    node, grant, issued, expires, instance = (
-        NodeID(reader.u64()),
-        reader.u16(),
-        reader.u64(),
-        reader.u64(),
-        reader.u64(),
-    )
-    serial = int.from_bytes(reader.take(reader.u8()), "big")
+    serial = int.from_bytes(reader.take(length), "big")
     master = reader.take(_KEY_SIZE)
     prefixes = tuple(_pull_prefix(reader) for _ in range(reader.u8()))
     try:
@@ -68,7 +64,7 @@ def parse_ticket(plaintext: bytes) -> Ticket:
     except UnicodeDecodeError:
         raise Malformed("ticket_cluster") from None
     reader.end()
-    return Ticket(node, grant, issued, expires, instance, serial, master, prefixes, cluster or None)
+    return Ticket(NodeID(node), grant, issued, expires, instance, serial, master, prefixes, cluster or None)
 
 
 def _pull_prefix(reader: Reader) -> Prefix:
@@ -120,7 +116,7 @@ class TicketKeys:
             return b""
         nonce = self._random(_NONCE_SIZE)
         sealed = self._factory(AES_256_GCM, key.key).seal(nonce, self._aad, ticket.pack())
-        data = Writer().u32(key.number).put(nonce).put(sealed).bytes()
+        data = key.number.to_bytes(4, "big") + nonce + sealed
         return data if len(data) <= TICKET_MAX else b""
 
     def open_untrusted(self, data: bytes) -> Ticket:

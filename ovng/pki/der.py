@@ -46,13 +46,6 @@ class CrlFacts(Frozen):
     serials: frozenset[int]
 
 
-class _Element(NamedTuple):
-    tag: int
-    start: int  # of the value
-    end: int
-    first: int  # of the tag: the element whole is data[first:end]
-
-
 class _Walk:
     """Walks the elements of one constructed value in order."""
 
@@ -65,42 +58,42 @@ class _Walk:
 
     def peek(self) -> int:
         """The next element's tag; 0 at the end."""
-        return self._data[self._at] if self.more else 0
+        return self._data[self._at] if self._at < self._end else 0
 
-    def next(self, *tags: int) -> _Element:
-        first, end = self._at, self._end
-        if end - first < 2:
+    def skip(self, *tags: int) -> tuple[int, int, int]:
+        """Go past the next element, which must have one of these tags: (its first byte, its value's first, its end)."""
+        data, first = self._data, self._at
+        start = first + 2
+        if start > self._end:
             raise Malformed("der_truncated")
-        tag, length, start = self._data[first], self._data[first + 1], first + 2
+        length = data[first + 1]
         if length & 0x80:
             size = length & 0x7F
-            if not 1 <= size <= 4 or end - start < size:
+            if not 1 <= size <= 4 or self._end - start < size:
                 raise Malformed("der_length")
-            length = int.from_bytes(self._data[start : start + size], "big")
+            length = int.from_bytes(data[start : start + size], "big")
             if length < 0x80 or length >> (8 * (size - 1)) == 0:
                 raise Malformed("der_length")
             start += size
-        if length > end - start:
+        end = start + length
+        if end > self._end:
             raise Malformed("der_truncated")
-        if tag not in tags:
+        if data[first] not in tags:
             raise Malformed("der_unexpected")
-        self._at = start + length
-        return _Element(tag, start, start + length, first)
+        self._at = end
+        return first, start, end
 
     def into(self, tag: int = _SEQUENCE) -> _Walk:
-        element = self.next(tag)
-        return _Walk(self._data, element.start, element.end)
+        _, start, end = self.skip(tag)
+        return _Walk(self._data, start, end)
 
     def value(self, tag: int) -> bytes:
-        element = self.next(tag)
-        return self._data[element.start : element.end]
-
-    def skip(self, tag: int = _SEQUENCE) -> None:
-        self.next(tag)
+        _, start, end = self.skip(tag)
+        return self._data[start:end]
 
     def whole(self, tag: int = _SEQUENCE) -> bytes:
-        element = self.next(tag)
-        return self._data[element.first : element.end]
+        first, _, end = self.skip(tag)
+        return self._data[first:end]
 
     def positive(self, size: int = _SERIAL_MAX) -> int:
         """An INTEGER of at most `size` octets; negative and zero are refused."""
@@ -113,9 +106,9 @@ class _Walk:
         return number
 
     def time(self) -> float:
-        element = self.next(_UTC_TIME, _GENERALIZED_TIME)
-        text = self._data[element.start : element.end]
-        if element.tag == _UTC_TIME:  # RFC 5280, 4.1.2.5.1: 50 … 99 are of the last century
+        first, start, end = self.skip(_UTC_TIME, _GENERALIZED_TIME)
+        text = self._data[start:end]
+        if self._data[first] == _UTC_TIME:  # RFC 5280, 4.1.2.5.1: 50 … 99 are of the last century
             text = (b"19" if text[:2] >= b"50" else b"20") + text
         if len(text) != 15 or not text[:14].isdigit() or text[14:] != b"Z":
             raise Malformed("der_time")
@@ -132,7 +125,7 @@ class _Walk:
         return float(days * 86_400 + hour * 3600 + minute * 60 + second)
 
     def end(self) -> None:
-        if self.more:
+        if self._at < self._end:
             raise Malformed("der_trailing")
 
 
@@ -144,7 +137,7 @@ def _signed(data: bytes, limit: int) -> _Walk:
     frame = outer.into()
     outer.end()
     body = frame.into()
-    frame.skip()  # signature algorithm
+    frame.skip(_SEQUENCE)  # signature algorithm
     frame.skip(0x03)  # signature
     frame.end()
     return body
@@ -156,12 +149,12 @@ def parse_certificate(data: bytes) -> CertificateFacts:
     if body.peek() == _CONTEXT_0:
         body.skip(_CONTEXT_0)  # version
     serial = body.positive()
-    body.skip()  # signature algorithm
-    body.skip()  # issuer
+    body.skip(_SEQUENCE)  # signature algorithm
+    body.skip(_SEQUENCE)  # issuer
     validity = body.into()
     not_before, not_after = validity.time(), validity.time()
     validity.end()
-    body.skip()  # subject
+    body.skip(_SEQUENCE)  # subject
     return CertificateFacts(serial, not_before, not_after, body.whole())
 
 
@@ -174,8 +167,8 @@ def parse_crl(data: bytes) -> CrlFacts:
     body = _signed(data, CRL_MAX)
     if body.peek() == _INTEGER:
         body.positive(1)  # version
-    body.skip()  # signature algorithm
-    body.skip()  # issuer
+    body.skip(_SEQUENCE)  # signature algorithm
+    body.skip(_SEQUENCE)  # issuer
     this_update = body.time()
     next_update = body.time() if body.peek() in (_UTC_TIME, _GENERALIZED_TIME) else None
     serials = _revoked(body.into()) if body.peek() == _SEQUENCE else frozenset()

@@ -41,8 +41,8 @@ ANY_SWITCH = NodeID(0)
 def _send_newer_crl(env: Environment, attempt: Attempt) -> None:
     """Neither end may keep a revocation from the other."""
     der = env.trust.crl_der
-    assert attempt.peer_ready is not None
-    if der is not None and env.trust.crl_number > attempt.peer_ready.crl_number and len(der) <= INNER_MESSAGE_MAX:
+    assert attempt.peer_crl is not None
+    if der is not None and env.trust.crl_number > attempt.peer_crl and len(der) <= INNER_MESSAGE_MAX:
         attempt.send(Crl(der))
 
 
@@ -178,8 +178,8 @@ class AttachServer:
         self._env, self._table = env, table
         self._attempts: dict[AttemptRef, Attempt] = {}
         self._proved: dict[NodeID, Attempt] = {}  # one of a node
-        self._requested: set[AttemptRef] = set()
-        self._granted: dict[AttemptRef, bool] = {}  # GRANT is on its way: is `AttachSettled` to follow?
+        self._requested: dict[AttemptRef, AttachRequested] = {}  # until granted and settled, or refused
+        self._answered: set[AttemptRef] = set()  # GRANT is on its way
 
     def accept(self, attempt: Attempt, now: Now) -> None:
         """A new attempt, whose cookie was good. Whoever it is only claims to be this node: others of it go on."""
@@ -188,9 +188,11 @@ class AttachServer:
     def grant(self, ref: AttemptRef, grant: Grant, now: Now) -> None:
         """The owner's answer to `AttachRequested`."""
         attempt = self._attempts.get(ref)
-        if attempt is None or ref not in self._requested or ref in self._granted:
+        if attempt is None or ref not in self._requested or ref in self._answered:
             return
-        self._granted[ref] = grant.status == GrantStatus.GRANTED
+        self._answered.add(ref)
+        if grant.status != GrantStatus.GRANTED:
+            del self._requested[ref]
         self._table.run(attempt, lambda: attempt.send(grant), now)
 
     def advance(self, attempt: Attempt, now: Now) -> None:
@@ -198,12 +200,10 @@ class AttachServer:
         for message in attempt.messages():
             self._take(attempt, message, now)
         ref = (attempt.peer, attempt.id)
-        if ref in self._granted and attempt.stream.all_acked:
-            if self._granted[ref]:
-                self._granted[ref] = False
-                secrets, _ = attempt.agreement()
-                self._env.emit(AttachSettled(ref, attempt.peer, secrets.report_master, secrets.private_master))
-                attempt.forget_secrets()
+        if ref in self._answered and attempt.stream.all_acked:
+            granted = self._requested.pop(ref, None)
+            if granted is not None:
+                self._env.emit(AttachSettled(ref, attempt.peer, granted.report_master, granted.private_master))
             if not self._awaits_crl(attempt):
                 self._remove(attempt)
                 self._table.forget(attempt, now)
@@ -225,8 +225,8 @@ class AttachServer:
         self._attempts.pop(ref, None)
         if self._proved.get(attempt.peer) is attempt:
             del self._proved[attempt.peer]
-        self._requested.discard(ref)
-        self._granted.pop(ref, None)
+        self._requested.pop(ref, None)
+        self._answered.discard(ref)
 
     def _replace_proved(self, attempt: Attempt, now: Now) -> None:
         """It is the node: its earlier attempt is of no use any more."""
@@ -238,7 +238,7 @@ class AttachServer:
 
     def _awaits_crl(self, attempt: Attempt) -> bool:
         """The node told of a newer CRL than ours and is about to send it."""
-        return attempt.peer_ready is not None and attempt.peer_ready.crl_number > self._env.trust.crl_number
+        return attempt.peer_crl is not None and attempt.peer_crl > self._env.trust.crl_number
 
     def _take(self, attempt: Attempt, message: Inner, now: Now) -> None:
         match message:
@@ -250,13 +250,15 @@ class AttachServer:
                 _send_newer_crl(self._env, attempt)
             case Attach():
                 ref = (attempt.peer, attempt.id)
-                if ref in self._requested:
+                if ref in self._requested or ref in self._answered:
                     raise AttemptFailed("attach_twice", close=CloseReason.PROTOCOL_ERROR)
-                self._requested.add(ref)
                 assert attempt.identity is not None
                 secrets, _ = attempt.agreement()
+                attempt.forget_secrets()
                 masters = secrets.report_master, secrets.private_master
-                self._env.emit(AttachRequested(ref, attempt.identity, message, attempt.context, *masters))
+                request = AttachRequested(ref, attempt.identity, message, attempt.context, *masters)
+                self._requested[ref] = request
+                self._env.emit(request)
             case Crl():
                 attempt.take_crl(message, now)
             case Ping():

@@ -23,7 +23,6 @@ from typing import NamedTuple, Protocol
 
 from ovng.clock import Now
 from ovng.errors import IdentityError, Malformed
-from ovng.fields import replace
 from ovng.ids import NodeID
 from ovng.limits import (
     ATTEMPT_DEADLINE,
@@ -100,16 +99,20 @@ class Attempt:
         patience: float = ATTEMPT_DEADLINE,
     ) -> None:
         """With `terms` (of our READY) we initiate; with a `cookie` we respond to the peer that has shown it."""
-        self.peer, self.id, self.purpose = peer, attempt_id, purpose
+        self.id, self.purpose = attempt_id, purpose
         self.initiator = terms is not None
+        self.rename(peer)
         self.terms = terms
         self.cookie, self.context = cookie, context
         self.started = now.mono
         self.identity: Identity | None = None
         self.told_reach = self.peer_reach = SIZE_BASE
         """What READY, or a later message, said of how large datagrams may be that reach us, and the peer."""
+        self.peer_crl: int | None = None
+        """Number of the list that the peer holds, as its READY says; None before that."""
         self.my_ready: Ready | None = None
         self.peer_ready: Ready | None = None
+        """Both until the secrets are forgotten: they hold the randoms."""
         self.stream = ReliableStream(env.random)
         self.established = False
         """Set by the owner when this is a session's channel: from then on only a stall ends it."""
@@ -126,12 +129,12 @@ class Attempt:
         self._until: float | None = None  # of lingering
         self._until_acked = False
 
-    # -- What has become of it
+    def rename(self, peer: NodeID) -> None:
+        """The peer's ID, at first or learnt; with it goes `key`, by which datagrams find this attempt."""
+        self.peer = peer
+        self.key = peer, self.id, self.initiator
 
-    @property
-    def key(self) -> tuple[NodeID, int, bool]:
-        """How datagrams find it."""
-        return self.peer, self.id, self.initiator
+    # -- What has become of it
 
     @property
     def channel(self) -> TlsChannel:
@@ -212,7 +215,7 @@ class Attempt:
                 continue
             if isinstance(message, Ready):
                 self._take_ready(message)
-            elif self.peer_ready is None and not isinstance(message, Close):
+            elif self.peer_crl is None and not isinstance(message, Close):
                 raise AttemptFailed("not_ready", close=CloseReason.PROTOCOL_ERROR)
             found.append(message)
         return found
@@ -278,11 +281,7 @@ class Attempt:
 
     def forget_secrets(self) -> None:
         """Keys are derived: what would give them again is not kept beside the channel."""
-        self._agreed = None
-        if self.my_ready is not None:
-            self.my_ready = replace(self.my_ready, random=b"")
-        if self.peer_ready is not None:
-            self.peer_ready = replace(self.peer_ready, random=b"")
+        self._agreed = self.my_ready = self.peer_ready = None
 
     # -- Datagrams out, time
 
@@ -300,7 +299,8 @@ class Attempt:
     def deadline(self) -> float | None:
         """When `flush` or `expired` has something to say."""
         sending = self._hello_due if self._hello_due is not None else self.stream.deadline()
-        return min((time for time in (sending, self._ends) if time is not None), default=None)
+        ends = self._ends
+        return ends if sending is None or (ends is not None and ends < sending) else sending
 
     def expired(self, now: Now) -> bool:
         """Its time is up, or its last words have arrived."""
@@ -343,7 +343,7 @@ class Attempt:
         self._hello_due = now + jittered(self._hello_wait, RTO_JITTER, self._env.random)
 
     def _collect(self) -> None:
-        if self._channel is not None:
+        if self._channel is not None and self._channel.outgoing:
             self.stream.write(self._channel.take())
 
     def _check_backlog(self) -> None:
@@ -366,7 +366,7 @@ class Attempt:
 
     def _take_ready(self, ready: Ready) -> None:
         wrong = None
-        if self.peer_ready is not None:
+        if self.peer_crl is not None:
             wrong = "ready_twice"
         elif ready.purpose is not self.purpose:
             wrong = "ready_purpose"
@@ -376,7 +376,7 @@ class Attempt:
             wrong = "ready_terms"
         if wrong is not None:
             raise AttemptFailed(wrong, close=CloseReason.PROTOCOL_ERROR)
-        self.peer_ready, self.peer_reach = ready, ready.reach
+        self.peer_ready, self.peer_crl, self.peer_reach = ready, ready.crl_number, ready.reach
 
     def _answers_our_terms(self, ready: Ready) -> bool:
         """The server takes the session and generation we named, or says that this is a new session."""

@@ -81,7 +81,7 @@ class AttemptTable:
     def adopt(self, attempt: Attempt, peer: NodeID) -> None:
         """The Switch that was asked at dst 0 has told its ID."""
         _, owner = self._attempts.pop(attempt.key)
-        attempt.peer = peer
+        attempt.rename(peer)
         self._attempts[attempt.key] = (attempt, owner)
 
     def forget(self, attempt: Attempt, now: Now) -> None:

@@ -8,12 +8,13 @@ attempt, and strangers are made to pay first: a cookie, then limits, then a TLS 
 from __future__ import annotations
 
 import hmac
+import struct
 from collections import Counter
 from collections.abc import Callable
 
 from ovng.clock import Now
 from ovng.errors import Malformed
-from ovng.ids import Locator, NodeID
+from ovng.ids import NodeID, site_of
 from ovng.limits import STREAM_WINDOW
 from ovng.pki.identity import Kind
 from ovng.pki.trust import Trust
@@ -27,12 +28,12 @@ from ovng.session.cookie import CookieJar
 from ovng.session.environment import Environment
 from ovng.session.events import AttemptRef, Event, SessionInfo
 from ovng.session.peer import Peer
-from ovng.wire.buffer import Writer
 from ovng.wire.control import Cookie, Hello, Stream, parse_control
 from ovng.wire.header import Header, PacketType
 from ovng.wire.inner import Attach, CloseReason, Grant, Purpose
 
 COOKIE_LABEL = b"ovng cookie"
+_ASKER = struct.Struct(">QQ")  # source ID, attempt ID: what a cookie is for, with the context behind it
 
 
 class SessionManager:
@@ -139,7 +140,7 @@ class SessionManager:
         if not self._check_cookie(src, stream, context, now):
             return None
         at_switch = self._env.kind == "switch"
-        site = Locator.unpack(context).site if at_switch else b""
+        site = site_of(context) if at_switch else b""
         if not self._admission.admit(src, site, now.mono):
             raise Malformed("attempts_limit")
         if not self._table.make_room(site, now):
@@ -331,4 +332,4 @@ class SessionManager:
 
 
 def _cookie_parts(src: NodeID, attempt_id: int, context: bytes) -> bytes:
-    return Writer().u64(src).u64(attempt_id).put(context).bytes()
+    return _ASKER.pack(src, attempt_id) + context

@@ -212,12 +212,13 @@ class Peer:
             mono = max(self._not_before, self.incoming.alive_until if self.incoming else 0.0)
         elif self._not_before > now.mono:
             mono = self._not_before  # only to be forgotten
-        boot = [self._keys.next()]
+        boot = self._keys.next()
         if self.session is not None and self.session.has_keys:
-            boot.append(self.session.dies_at)
+            ends = self.session.dies_at
             if self._wanted_since is None:
-                boot.append(self.session.rekey_at)
-        return mono, min((when for when in boot if when is not None), default=None)
+                ends = min(ends, self.session.rekey_at)
+            boot = ends if boot is None else min(boot, ends)
+        return mono, boot
 
     def handle_timer(self, now: Now) -> None:
         """What is due."""

@@ -111,35 +111,38 @@ class ReliableStream:
 
     def parts_to_send(self, now: float) -> list[StreamPart]:
         """What must go out now, oldest first; it counts as sent."""
-        pieces = [message for message in self._flying.values() if message.due <= now]
-        for message in pieces:
-            if not message.hurried:
-                message.wait = min(message.wait * 2, RTO_MAX)
-        while self._queue and len(self._flying) < STREAM_WINDOW and self._next_number <= self._window_end():
+        pieces = []
+        for message in self._flying.values():
+            if message.due <= now:
+                pieces.append(message)
+                if not message.hurried:
+                    message.wait = min(message.wait * 2, RTO_MAX)
+        while self._queue and self._next_number <= self._window_end():
             pieces.append(self._cut())
+        if not pieces and (self._ack_due is None or self._ack_due > now):
+            return []
         for message in pieces:
             message.tries += 1
             message.overtaken, message.hurried = 0, False
             message.sent = now
             message.due = now + jittered(message.wait, RTO_JITTER, self._random)
         selective = self._selective()
-        if pieces and self.waiting_since is None:
+        self._ack_due = None
+        if not pieces:
+            return [StreamPart(0, self._cumulative, selective, b"")]
+        if self.waiting_since is None:
             self.waiting_since = now
-        parts = [StreamPart(message.number, self._cumulative, selective, message.piece) for message in pieces]
-        if not parts and self._ack_due is not None and self._ack_due <= now:
-            parts.append(StreamPart(0, self._cumulative, selective, b""))
-        if parts:
-            self._ack_due = None
-        return parts
+        return [StreamPart(message.number, self._cumulative, selective, message.piece) for message in pieces]
 
     def deadline(self) -> float | None:
         """When `parts_to_send` has something to send."""
         if self._queue and self._next_number <= self._window_end():
             return 0.0
-        times = [message.due for message in self._flying.values()]
-        if self._ack_due is not None:
-            times.append(self._ack_due)
-        return min(times, default=None)
+        due = self._ack_due
+        for message in self._flying.values():
+            if due is None or message.due < due:
+                due = message.due
+        return due
 
     def send_soon(self, now: float) -> None:
         """The path is new or back: do not wait for timers that were set for the old one."""
@@ -165,8 +168,7 @@ class ReliableStream:
 
     def receive(self, part: StreamPart, now: float) -> None:
         """Take one part, untrusted. Raises Malformed("ack_of_unsent" or "beyond_window"); it is then without effect."""
-        beyond = part.cumulative + part.selective.bit_length()
-        if max(part.cumulative, beyond) >= self._next_number:
+        if part.cumulative + part.selective.bit_length() >= self._next_number:
             raise Malformed("ack_of_unsent")
         if part.number > self._cumulative + STREAM_WINDOW:
             raise Malformed("beyond_window")
@@ -207,23 +209,28 @@ class ReliableStream:
         return oldest + STREAM_WINDOW - 1
 
     def _selective(self) -> int:
-        return sum(1 << number - self._cumulative - 1 for number in self._arrived)
+        bits = 0
+        for number in self._arrived:
+            bits |= 1 << number - self._cumulative - 1
+        return bits
 
     def _take_acks(self, part: StreamPart, now: float) -> None:
-        def arrived(number: int) -> bool:
-            offset = number - part.cumulative - 1
-            return offset < 0 or bool(part.selective >> offset & 1)
-
-        newly = [message for number, message in self._flying.items() if arrived(number)]
+        newly = []
+        for message in self._flying.values():
+            offset = message.number - part.cumulative - 1
+            if offset < 0 or part.selective >> offset & 1:
+                newly.append(message)
         if not newly:
             return
+        measured = None
         for message in newly:
             del self._flying[message.number]
             if message.tries > 1:
                 self.rtt.keep_backoff(message.wait)
-        measured = [message for message in newly if message.tries == 1]
-        if measured:
-            self.rtt.sample(now - measured[-1].sent)
+            else:
+                measured = message
+        if measured is not None:
+            self.rtt.sample(now - measured.sent)
         oldest = next(iter(self._flying.values()), None)
         self.acked = oldest.end - len(oldest.piece) if oldest else self._sent_bytes
         self.progress_at = now
@@ -238,9 +245,9 @@ class ReliableStream:
             self._ack_due = now  # our acknowledgement was lost
             return
         self._arrived[part.number] = part.piece
-        while (piece := self._arrived.pop(self._cumulative + 1, None)) is not None:
+        while self._cumulative + 1 in self._arrived:
             self._cumulative += 1
-            self._unread.append(piece)
-        delay = 0.0 if self._arrived else ACK_DELAY
-        due = now + delay
-        self._ack_due = due if self._ack_due is None else min(self._ack_due, due)
+            self._unread.append(self._arrived.pop(self._cumulative))
+        due = now if self._arrived else now + ACK_DELAY
+        if self._ack_due is None or due < self._ack_due:
+            self._ack_due = due

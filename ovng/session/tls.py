@@ -20,7 +20,7 @@ import ssl
 
 from ovng.errors import Malformed
 from ovng.limits import INNER_MESSAGE_MAX, STREAM_BUFFER
-from ovng.session.tlsgroup import GroupWatcher
+from ovng.session.tlsgroup import UNKNOWN_GROUP, WATCHED_MAX, group_name
 from ovng.wire.inner import InnerStream
 
 _READ_SIZE = 16_384
@@ -61,7 +61,8 @@ class TlsChannel:
         self.sslobj = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
         self.handshake_done = False
         self._server_side = server_side
-        self._watcher = GroupWatcher()
+        self._heard = b""  # the beginning of what the server sent, until somebody asks for the group it names
+        self._group = UNKNOWN_GROUP
         self._fed = 0
         self._inner = InnerStream()
         self._messages: list[tuple[int, bytes]] = []
@@ -79,8 +80,8 @@ class TlsChannel:
             self._fed += len(data)
             if self._fed > STREAM_BUFFER:
                 self._break(ChannelBroken("tls_too_long"))
-        if not self._server_side and not self._watcher.done:
-            self._watcher.see(data)
+            if not self._server_side:
+                self._hear(data)
         self._incoming.write(data)
         self._drive()
 
@@ -95,11 +96,16 @@ class TlsChannel:
         if self._outgoing.pending > _OUTGOING_MAX:
             self._break(ChannelBroken("tls_outgoing"))
 
+    @property
+    def outgoing(self) -> int:
+        """How many bytes `take` would give."""
+        return self._outgoing.pending
+
     def take(self) -> bytes:
         """Bytes for the peer's stream."""
         data = self._outgoing.read()
-        if self._server_side and not self._watcher.done:
-            self._watcher.see(data)
+        if self._server_side and not self.handshake_done:
+            self._hear(data)
         return data
 
     def messages(self) -> list[tuple[int, bytes]]:
@@ -109,8 +115,10 @@ class TlsChannel:
 
     @property
     def group(self) -> str:
-        """Key exchange group, e.g. "X25519MLKEM768"; "unknown" before it is known."""
-        return self._watcher.name
+        """Key exchange group, e.g. "X25519MLKEM768"; "unknown" before the handshake is done."""
+        if self._heard and self.handshake_done:
+            self._group, self._heard = group_name(self._heard), b""
+        return self._group
 
     @property
     def cipher(self) -> str:
@@ -119,6 +127,10 @@ class TlsChannel:
         return current[0] if current else ""
 
     # -- Inside
+
+    def _hear(self, data: bytes) -> None:
+        if len(self._heard) < WATCHED_MAX:
+            self._heard = (self._heard + data)[:WATCHED_MAX]
 
     def _drive(self) -> None:
         try:

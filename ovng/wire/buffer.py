@@ -1,4 +1,4 @@
-"""Bounded reader and writer: the only code that slices network bytes.
+"""Bounded reader and writer: the only code that slices network bytes, but for `header` and `control`.
 
 Integers are unsigned and big-endian. A `Reader` never looks past its data: what is missing is `Malformed("truncated")`,
 what is left at `end()` is `Malformed("trailing")`. Values that do not fit a `Writer` field are a mistake of ours and
@@ -45,15 +45,20 @@ class Reader:
 
     def fields(self, layout: struct.Struct) -> tuple[Any, ...]:
         """Several fields at once, as `layout` (big-endian) says. Raises Malformed."""
-        return layout.unpack(self.take(layout.size))
+        start, end = self._position, self._position + layout.size
+        if end > len(self._data):
+            raise Malformed("truncated")
+        self._position = end
+        return layout.unpack_from(self._data, start)
 
     def rest(self) -> bytes:
         """All that is left, possibly nothing."""
-        return self.take(len(self))
+        start, self._position = self._position, len(self._data)
+        return self._data[start:]
 
     def end(self) -> None:
         """Nothing may be left. Raises Malformed."""
-        if len(self):
+        if self._position != len(self._data):
             raise Malformed("trailing")
 
     def __len__(self) -> int:

@@ -18,10 +18,6 @@ from enum import IntEnum
 from ovng.errors import Malformed
 from ovng.fields import Frozen, hidden
 from ovng.limits import COOKIE_SIZE, STREAM_PIECE
-from ovng.wire.buffer import Reader
-
-_PREFIX = struct.Struct(">BQ")  # kind, attempt ID
-_PART = struct.Struct(">IIIHH")  # message number, cumulative, selective, flags, length of the piece
 
 
 class ControlKind(IntEnum):
@@ -33,7 +29,14 @@ class ControlKind(IntEnum):
     STREAM_R = 4
 
 
-_KINDS = {int(kind): kind for kind in ControlKind}
+_HELLO, _COOKIE, _STREAM_I, _STREAM_R = (int(kind) for kind in ControlKind)
+_PREFIX, _PART = ">BQ", "IIIHH"  # kind, attempt ID; message number, cumulative, selective, flags, length of the piece
+_LAYOUTS = {
+    _HELLO: struct.Struct(f"{_PREFIX}{COOKIE_SIZE}s"),
+    _COOKIE: struct.Struct(f"{_PREFIX}{COOKIE_SIZE}s"),
+    _STREAM_I: struct.Struct(f"{_PREFIX}{COOKIE_SIZE}s{_PART}"),
+    _STREAM_R: struct.Struct(f"{_PREFIX}{_PART}"),
+}
 
 
 class Hello(Frozen):
@@ -42,7 +45,7 @@ class Hello(Frozen):
     attempt: int
 
     def pack(self) -> bytes:
-        return _PREFIX.pack(ControlKind.HELLO, self.attempt) + bytes(COOKIE_SIZE)
+        return _LAYOUTS[_HELLO].pack(_HELLO, self.attempt, bytes(COOKIE_SIZE))
 
 
 class Cookie(Frozen):
@@ -52,7 +55,7 @@ class Cookie(Frozen):
     cookie: bytes
 
     def pack(self) -> bytes:
-        return _PREFIX.pack(ControlKind.COOKIE, self.attempt) + self.cookie
+        return _LAYOUTS[_COOKIE].pack(_COOKIE, self.attempt, self.cookie)
 
 
 class StreamPart(Frozen):
@@ -75,10 +78,11 @@ class Stream(Frozen):
     cookie: bytes | None = hidden(default=None)
 
     def pack(self) -> bytes:
-        kind = ControlKind.STREAM_R if self.cookie is None else ControlKind.STREAM_I
         part, piece = self.part, self.part.piece
-        layout = _PART.pack(part.number, part.cumulative, part.selective, 0, len(piece))
-        return b"".join((_PREFIX.pack(kind, self.attempt), self.cookie or b"", layout, piece))
+        fields = part.number, part.cumulative, part.selective, 0, len(piece)
+        if self.cookie is None:
+            return _LAYOUTS[_STREAM_R].pack(_STREAM_R, self.attempt, *fields) + piece
+        return _LAYOUTS[_STREAM_I].pack(_STREAM_I, self.attempt, self.cookie, *fields) + piece
 
 
 Control = Hello | Cookie | Stream
@@ -90,29 +94,34 @@ def parse_control(payload: bytes) -> Control:
     Raises Malformed: truncated, trailing, control_kind, hello_padding, stream_flags, piece_length (above 1100, none
     under a number, or some under number 0).
     """
-    reader = Reader(payload)
-    number, attempt = reader.fields(_PREFIX)
-    kind = _KINDS.get(number)
-    if kind is None:
+    if not payload:
+        raise Malformed("truncated")
+    kind = payload[0]
+    layout = _LAYOUTS.get(kind)
+    if layout is None:
         raise Malformed("control_kind")
-    message: Control
-    if kind is ControlKind.HELLO:
-        if any(reader.take(COOKIE_SIZE)):
-            raise Malformed("hello_padding")
-        message = Hello(attempt)
-    elif kind is ControlKind.COOKIE:
-        message = Cookie(attempt, reader.take(COOKIE_SIZE))
-    else:
-        cookie = reader.take(COOKIE_SIZE) if kind is ControlKind.STREAM_I else None
-        message = Stream(attempt, _pull_part(reader), cookie)
-    reader.end()
-    return message
+    if len(payload) < layout.size:
+        raise Malformed("truncated")
+    fields, rest = layout.unpack_from(payload), payload[layout.size :]
+    if kind == _STREAM_I:
+        _, attempt, cookie, *part = fields
+        return Stream(attempt, _part(rest, *part), cookie)
+    if kind == _STREAM_R:
+        _, attempt, *part = fields
+        return Stream(attempt, _part(rest, *part))
+    _, attempt, cookie = fields
+    if kind == _HELLO and any(cookie):
+        raise Malformed("hello_padding")
+    if rest:
+        raise Malformed("trailing")
+    return Hello(attempt) if kind == _HELLO else Cookie(attempt, cookie)
 
 
-def _pull_part(reader: Reader) -> StreamPart:
-    number, cumulative, selective, flags, length = reader.fields(_PART)
+def _part(piece: bytes, number: int, cumulative: int, selective: int, flags: int, length: int) -> StreamPart:
     if flags:
         raise Malformed("stream_flags")
     if length > STREAM_PIECE or (number == 0) != (length == 0):
         raise Malformed("piece_length")
-    return StreamPart(number, cumulative, selective, reader.take(length))
+    if len(piece) != length:
+        raise Malformed("truncated" if len(piece) < length else "trailing")
+    return StreamPart(number, cumulative, selective, piece)

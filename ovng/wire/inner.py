@@ -8,6 +8,7 @@ that a newer peer can say more.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from enum import IntEnum
 
 from ovng.errors import Malformed
@@ -210,29 +211,11 @@ Inner = Ready | Close | Crl | Attach | Grant | Ping | Pong | Reach
 
 def parse_inner(kind: int, body: bytes) -> Inner | None:
     """Read one message; None for a type this version does not know. Raises Malformed."""
-    try:
-        known = InnerType(kind)
-    except ValueError:
+    pull = _PULLS.get(kind)
+    if pull is None:
         return None
     reader = Reader(body)
-    message: Inner
-    match known:
-        case InnerType.READY:
-            message = _pull_ready(reader)
-        case InnerType.CLOSE:
-            message = _pull_close(reader)
-        case InnerType.CRL:
-            message = Crl(reader.rest())
-        case InnerType.ATTACH:
-            message = _pull_attach(reader)
-        case InnerType.GRANT:
-            message = _pull_grant(reader)
-        case InnerType.PING:
-            message = Ping(reader.u64())
-        case InnerType.PONG:
-            message = Pong(reader.u64())
-        case InnerType.REACH:
-            message = Reach(_reach(reader.u16()))
+    message = pull(reader)
     reader.end()
     return message
 
@@ -337,3 +320,15 @@ def _pull_grant(reader: Reader) -> Grant:
     if length > TICKET_MAX:
         raise Malformed("grant_ticket")
     return Grant(status, grant, lifetime, boot_id, Locator.unpack(observed), crl_number, reader.take(length))
+
+
+_PULLS: dict[int, Callable[[Reader], Inner]] = {
+    InnerType.READY: _pull_ready,
+    InnerType.CLOSE: _pull_close,
+    InnerType.CRL: lambda reader: Crl(reader.rest()),
+    InnerType.ATTACH: _pull_attach,
+    InnerType.GRANT: _pull_grant,
+    InnerType.PING: lambda reader: Ping(reader.u64()),
+    InnerType.PONG: lambda reader: Pong(reader.u64()),
+    InnerType.REACH: lambda reader: Reach(_reach(reader.u16())),
+}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ovng.limits import STREAM_BUFFER
 from ovng.session.tls import ChannelBroken, TlsChannel
-from ovng.session.tlsgroup import UNKNOWN_GROUP, GroupWatcher
+from ovng.session.tlsgroup import UNKNOWN_GROUP, group_name
 from ovng.wire.inner import Ping
 from tests.pki_fixture import Member, Network
 
@@ -173,13 +173,17 @@ def server_hello(group: int, *, retry: bool = False) -> bytes:
 @pytest.mark.parametrize(
     ("group", "name"), [(0x1D, "X25519"), (0x17, "P-256"), (0x11EC, "X25519MLKEM768"), (0x9999, "0x9999")]
 )
-@pytest.mark.parametrize("step", [1, 1000])
-def test_group_is_read_after_a_retry_too(group: int, name: str, step: int) -> None:
+def test_group_is_read_after_a_retry_too(group: int, name: str) -> None:
     data = server_hello(0x18, retry=True) + b"\x14\x03\x03\x00\x01\x01" + server_hello(group) + b"\x17\x03\x03"
-    watcher = GroupWatcher()
-    for start in range(0, len(data), step):
-        watcher.see(data[start : start + step])
-    assert watcher.name == name and watcher.done
+    assert group_name(data) == name
+
+
+def test_group_is_read_from_split_and_joined_records() -> None:
+    retry, hello = server_hello(0x18, retry=True)[5:], server_hello(0x1D)[5:]
+    messages = retry + hello
+    for size in (1, 7, len(retry), len(messages)):
+        pieces = [messages[start : start + size] for start in range(0, len(messages), size)]
+        assert group_name(b"".join(b"\x16\x03\x03" + len(it).to_bytes(2, "big") + it for it in pieces)) == "X25519"
 
 
 def test_group_after_a_real_retry(pair: tuple[Member, Member]) -> None:
@@ -198,14 +202,9 @@ def test_group_after_a_real_retry(pair: tuple[Member, Member]) -> None:
 
 @given(st.binary(max_size=400))
 def test_any_bytes_give_a_name_or_none(data: bytes) -> None:
-    watcher = GroupWatcher()
-    watcher.see(b"\x16\x03\x03" + len(data).to_bytes(2, "big") + data)
-    watcher.see(data)
-    assert watcher.name == UNKNOWN_GROUP or watcher.done
+    assert group_name(b"\x16\x03\x03" + len(data).to_bytes(2, "big") + data)
+    assert group_name(data)
 
 
 def test_endless_hello_is_given_up() -> None:
-    watcher = GroupWatcher()
-    for _ in range(20):
-        watcher.see(b"\x16\x03\x03\x04\x00\x02\xff\xff\xff" + bytes(1020))
-    assert watcher.done and watcher.name == UNKNOWN_GROUP
+    assert group_name((b"\x16\x03\x03\x04\x00\x02\xff\xff\xff" + bytes(1020)) * 20) == UNKNOWN_GROUP
