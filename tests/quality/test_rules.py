@@ -17,7 +17,6 @@ PYX_LINES = 600
 
 SECRET_NAMES = {"tag", "cookie", "hmac", "mac", "digest", "secret", "password"}
 NOT_SECRET = {
-    "ovng/pki/der.py": "tags of DER elements",
     "ovng/forwarding/reporter.py": "whether the cookie in an authenticated answer is the one we already echo",
     "ovng/session/attempt.py": "whether the responder's own cookie has changed; nothing is proved by it",
 }
