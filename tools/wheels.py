@@ -96,6 +96,19 @@ def build(names: list[str]) -> int:
     return 0
 
 
+def built(target: Target) -> Path | None:
+    """Its wheel in dist/; None when there is none of the sources as they are."""
+    kinds = ("*.py", "*.pyi", "*.pyx", "*.pxd", "*.h")
+    sources = [
+        ROOT / "setup.py",
+        ROOT / "pyproject.toml",
+        *(path for kind in kinds for path in ROOT.glob(f"ovng/**/{kind}")),
+    ]
+    newest = max(path.stat().st_mtime for path in sources)
+    found = [path for path in DIST.glob(f"ovng-*-{target.tag}.whl") if path.stat().st_mtime >= newest]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
 def _run(log: str, *command: str, **environment: str) -> None:
     with (WORK / f"{log}.log").open("wb") as output:
         done = subprocess.run(
