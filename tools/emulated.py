@@ -3,9 +3,9 @@
 emulated.py [--whole] [TARGET...]   those that have a `chroot` in wheels.yml, or only the named ones; LEFT_OUT, too
 
 A machine is a Debian in a directory (tools/chroot), made once and kept under build/chroot or where
-OVNG_CHROOTS says. What is installed there comes from dist/ and, for the rest, through pip's own cache on this machine.
-As many machines as there are cores run at a time, each with a log in build/emulated. Needs root. What qemu cannot show
-is in NOT_SHOWN, and is told with every run.
+OVNG_CHROOTS says; for musl libc with a second Python in it (tools/musl). What is installed there comes from dist/ and,
+for the rest, through pip's own cache on this machine. As many machines as there are cores run at a time, each with a log
+in build/emulated. Needs root. What qemu cannot show is in NOT_SHOWN, and is told with every run.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class _Machine:
         self.used = 0.0  # seconds of CPU by all that was run for it
         self._log = log
         self.full = target.tests == "all"
-        self._python = "/root/v/bin/python" if self.full else "python3"
+        self._musl = target.name.startswith("musllinux")
+        self._pip = self.full and not self._musl
+        self._python = "/root/v/bin/python" if self._pip else "/opt/musl/bin/python3.11" if self._musl else "python3"
 
     def test(self, whole: bool) -> bool:
         """Install and run; whether all passed."""
@@ -103,29 +105,33 @@ class _Machine:
     def _make(self) -> None:
         CHROOTS.mkdir(parents=True, exist_ok=True)
         self._call([ROOT / "tools/chroot", self.target.chroot, self.root, *([] if self.full else ["unpacked"])])
+        if self._musl:
+            self._call([ROOT / "tools/musl", self.root, sys.executable])
 
     def _install(self) -> None:
         shutil.rmtree(self.root / "root/wheels", ignore_errors=True)
         shelf = self.root / "root/wheels"
         shelf.mkdir()
         wanted = [*TOOLS, *(["pyroute2", "cryptography", "pycparser"] if self.full else [])]
+        wanted += ["pyyaml"] if self._musl else []
         platforms = [f"--platform={platform}" for platform in self._platforms()]
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.11"]
         # Each by itself and without what it needs: what has no wheel for this machine comes from its Debian.
         for name in wanted:
-            alone = ["--no-deps"] if name == "cryptography" else []
+            alone = ["--no-deps"] if name == "cryptography" and self._pip else []
             self._call([*download, *platforms, *alone, "--dest", shelf, name])
         wheel = built(self.target)
         assert wheel is not None
         shutil.copy(wheel, shelf)
-        if self.full:
+        if self._pip:
             if not (self.root / "root/v").exists():
                 self._run("python3", "-m", "venv", "--system-site-packages", "/root/v")
             pip = [self._python, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", "/root/wheels"]
             self._run(*pip, "--force-reinstall", "--no-deps", "ovng", "cryptography")
             self._run(*pip, "ovng", *TOOLS)
         else:
-            place = self.root / "usr/local/lib/python3.11/dist-packages"
+            place = self.root / ("opt/musl" if self._musl else "usr/local") / "lib/python3.11"
+            place /= "site-packages" if self._musl else "dist-packages"
             shutil.rmtree(place, ignore_errors=True)
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(place)]
             pip += ["--only-binary=:all:", "--python-version=3.11", *platforms]
