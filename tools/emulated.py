@@ -4,8 +4,8 @@ emulated.py [--whole] [TARGET...]   those that have a `chroot` in wheels.yml, or
 
 A machine is a Debian in a directory (tools/chroot), made once and kept under build/chroot or where
 OVNG_CHROOTS says; for musl libc with a second Python in it (tools/musl). What is installed there comes from dist/ and,
-for the rest, through pip's own cache on this machine. As many machines as there are cores run at a time, each with a log
-in build/emulated. Needs root. What qemu cannot show is in NOT_SHOWN, and is told with every run.
+for the rest, through pip's own cache on this machine. As many machines as there are cores run at a time, each with
+a log in build/emulated. Needs root. What qemu cannot show is in NOT_SHOWN, and is told with every run.
 """
 
 from __future__ import annotations
