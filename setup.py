@@ -1,7 +1,7 @@
 """Compiles `ovng/_fast`. Everything else about the package is in pyproject.toml.
 
-OVNG_DEBUG=1      bounds checks, Cython assertions, no optimisation
-OVNG_SANITIZE=1   the same with AddressSanitizer and UndefinedBehaviorSanitizer (run Python with libasan preloaded)
+OVNG_DEBUG=1   bounds checks, Cython assertions, AddressSanitizer and UndefinedBehaviorSanitizer, little optimisation
+               (run Python with libasan preloaded)
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.sdist import sdist
 
-SANITIZE = os.environ.get("OVNG_SANITIZE") == "1"
-DEBUG = SANITIZE or os.environ.get("OVNG_DEBUG") == "1"
+DEBUG = os.environ.get("OVNG_DEBUG") == "1"
 CORES = os.cpu_count() or 1
-BUILD_DIR = "build/cython" + ("-sanitize" if SANITIZE else "-debug" if DEBUG else "")
+BUILD_DIR = "build/cython" + ("-debug" if DEBUG else "")
 
 CFLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
 # Cython's own support code, which -Wextra sees in every module.
@@ -28,7 +27,7 @@ LDFLAGS: list[str] = []
 LIBRARIES = ["dl", "pthread"]
 if sysconfig.get_config_var("SIZEOF_VOID_P") == 4:  # of the target
     LDFLAGS += ["-Wl,--as-needed", "-latomic"]
-if SANITIZE:
+if DEBUG:
     CFLAGS += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     # GCC 12 loses array bounds behind the sanitizers' checks and then warns of overruns that are none.
     CFLAGS += ["-Wno-stringop-overread", "-Wno-stringop-overflow"]

@@ -1,7 +1,8 @@
 """`make footprint`: what ovng takes of a small machine: memory, start-up time, bytes on disk.
 
 The services run as a user has them: from a wheel, in an environment that holds nothing else, each on a host of its own
-in the star of the benchmarks. Memory is resident memory (RSS) and the part of it that no other process shares. Start-up
+in the star of the benchmarks. Memory is resident memory (RSS) and the part of it that no other process shares; the node
+under netifd is as on an OpenWrt router: a JSON profile, and `ubus` of the tests, which does what netifd would. Start-up
 is from `exec` until the Switch has taken the node in, the CPU time of that, and until the first ping comes back from
 another node, both started together; beside them what the imports alone take. With `--chroot` the imports and the bytes
 on another machine, emulated: that takes 10 to 50 times longer than on a real one.
@@ -11,12 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from benchmarks.command import exit_status
 from benchmarks.latency import FirstAnswer
@@ -33,8 +37,9 @@ PORT = 5140
 STARTS = 5
 IDLE_SECONDS = 5.0
 LOAD_SECONDS = 5
-LIMITS = {"node, idle": 40.0}
+LIMITS = {"node, idle": 40.0, "node under netifd, idle": 28.0}
 """MiB of resident memory."""
+UBUS = Path(__file__).resolve().parent.parent / "tests/openwrt/standins"
 
 _SIZES = """
 import importlib.metadata, json, sys
@@ -91,9 +96,17 @@ class Deployment:
         self.a, self.b = network.node(here.a, "a"), network.node(here.b, "b")
         self._command = command
 
-    def start(self, member: Member) -> Process:
+    def start(self, member: Member, **env: str) -> Process:
         """Not from this repository: PYTHONPATH is empty."""
-        return member.start(wrapper=self._command, env={"PYTHONPATH": ""})
+        return member.start(wrapper=self._command, env={"PYTHONPATH": "", **env})
+
+    def start_router(self, member: Member) -> Process:
+        """A node under netifd."""
+        profile = yaml.safe_load(member.profile.read_text())
+        member.profile.write_text(json.dumps(profile | {"configured_by": "netifd"}))
+        told = member.network.net.directory / "ubus"
+        path = f"{UBUS}{os.pathsep}{os.environ['PATH']}"
+        return self.start(member, PATH=path, PYTHON=sys.executable, UBUS_CALLS=str(told), UBUS_APPLY="1")
 
     def start_switch(self) -> Process:
         """Returns when it serves."""
@@ -103,13 +116,17 @@ class Deployment:
 
 
 def memory(here: Star, command: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Role → MiB, of a node that has a session and nothing to do, of one with four streams each way, of the Switch."""
+    """Role → MiB, of nodes that have a session and nothing to do, of one with four streams each way, of the Switch."""
     made = Deployment(here, command)
-    processes = {"Switch": made.start_switch(), "node": made.start(made.a), "b": made.start(made.b)}
+    processes = {
+        "Switch": made.start_switch(),
+        "node": made.start(made.a),
+        "node under netifd": made.start_router(made.b),
+    }
     first = FirstAnswer(here, made.b.addresses[0])
     first.wait(*processes.values())
     time.sleep(IDLE_SECONDS)
-    found = {f"{role}, idle": _memory(processes[role]) for role in ("node", "Switch")}
+    found = {f"{role}, idle": _memory(processes[role]) for role in ("node", "node under netifd", "Switch")}
     for process in processes.values():
         Path(f"/proc/{process.pid}/clear_refs").write_text("5")  # the peak begins here (proc_pid_clear_refs(5))
     meter = TcpMeter(here, Tunnel(made.a.addresses[0], made.b.addresses[0]))

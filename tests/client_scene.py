@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from ovng._fast.table import Table
 from ovng.clock import Now
 from ovng.forwarding.client import AttachmentClient
 from ovng.forwarding.clientconfig import ClientConfig
@@ -39,14 +40,22 @@ class ClientScene:
     """A client at HOME. Nothing passes unless a test lets it: `exchange`, or by hand with `sent` and `give`."""
 
     def __init__(
-        self, *, attach: bool = True, keepalive: int = 25, seed: int = 3, datagram_max: int = SIZE_BASE
+        self,
+        *,
+        attach: bool = True,
+        keepalive: int = 25,
+        seed: int = 3,
+        datagram_max: int = SIZE_BASE,
+        table: Table | None = None,
+        place: Locator = HOME,
     ) -> None:
+        """At `place`; `table` is the Switch's."""
         self.now: Now = after(START, 10)
-        self.place = HOME
+        self.place = place
         self.passes = 65_507  # bytes of the largest datagram that passes the wire, either way
         self.random = seeded(seed)
         self.client = AttachmentClient(TRUCK, self.random, TestAead, ClientConfig(keepalive, datagram_max=datagram_max))
-        self.table = SlowTable(100, bytes(16))
+        self.table: SlowTable | Table = table or SlowTable(100, bytes(16))
         self.switch: Registrar = registrar(START, table=self.table, network=NETWORK)
         self.log: list[ClientEvent] = []
         self.prefixes: tuple[str, ...] = ("10.77.0.1/32",)

@@ -43,9 +43,9 @@ def _parse() -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    document = _run(options)
-    print(render(document))
     name = "mobility-part" if options.system or options.scenario else "mobility"
+    document = _run(options, name)
+    print(render(document))
     print(f"\nall samples: {write(document, name)}")
     if name == "mobility":
         FIGURE.write_text(draw(document, DRAWN), encoding="utf-8")
@@ -53,11 +53,27 @@ def _measure(options: argparse.Namespace) -> int:
     return 1 if failed(document) else 0
 
 
-def _run(options: argparse.Namespace) -> Document:
-    """Measure. Raises OvngError, KeyboardInterrupt; nothing is left behind either way."""
+def _run(options: argparse.Namespace, file: str) -> Document:
+    """Measure; what is measured so far is in the file at any time. Raises OvngError, KeyboardInterrupt.
+
+    No process, namespace or rule is left behind either way.
+    """
     missing = systems.missing()
     names = [name for name in (systems.SUBJECT, *(one.name for one in systems.OTHERS)) if name not in missing]
     results: dict[str, Document] = {name: {} for name in names if not options.system or name in options.system}
+    settings: dict[str, str] = {
+        "probe": "1000 UDP packets/s each way, a TCP stream of 3.2 Mbit/s, an idle TCP connection",
+        "way": f"{1000 * ROUND_TRIP:g} ms between node and hub and back; NAT before every uplink",
+        "gap": "longest time without an arrival, from when traffic could pass again, minus the sender's own pause",
+        "L": f"of what was sent from {1000 * BEFORE:g} ms before the event on",
+    }
+    document: Document = {
+        "machine": machine.describe(),
+        "settings": settings,
+        "missing": missing,
+        "notes": systems.notes(),
+        "results": results,
+    }
     noise = []
     for scenario in SCENARIOS:
         if options.scenario and scenario.key not in options.scenario:
@@ -69,19 +85,9 @@ def _run(options: argparse.Namespace) -> Document:
                 noise.append(machine.busy_share())
                 print(f"{scenario.key} {scenario.title}: {name}", file=sys.stderr, flush=True)
                 found[scenario.key] = _one(scenario, name, min(options.runs, scenario.runs_max))
-    return {
-        "machine": machine.describe(),
-        "settings": {
-            "probe": "1000 UDP packets/s each way, a TCP stream of 3.2 Mbit/s, an idle TCP connection",
-            "way": f"{1000 * ROUND_TRIP:g} ms between node and hub and back; NAT before every uplink",
-            "gap": "longest time without an arrival, from when traffic could pass again, minus the sender's own pause",
-            "L": f"of what was sent from {1000 * BEFORE:g} ms before the event on",
-            "noise": f"others used {max(noise, default=0.0):.0%} of the machine at most, in the pauses",
-        },
-        "missing": missing,
-        "notes": systems.notes(),
-        "results": results,
-    }
+                settings["noise"] = f"others used {max(noise):.0%} of the machine at most, in the pauses"
+                write(document, file)
+    return document
 
 
 def _one(scenario: Scenario, name: str, runs: int) -> Document:

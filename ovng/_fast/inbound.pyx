@@ -20,6 +20,7 @@ from ovng._fast.frame cimport (
 )
 from ovng._fast.inner cimport inner_check
 from ovng._fast.intake cimport (
+    INTAKE_BULK_BYTES,
     INTAKE_CLASSES,
     intake_backlog,
     intake_count,
@@ -172,10 +173,10 @@ cdef void _take(node_state* node, inbound_state* state) noexcept nogil:
     epoch_enter(epoch)
     state.now_ms, state.intake.now_ns = monotonic_ms(), udp_now()
     for which in range(INTAKE_CLASSES):
-        message = intake_take(&state.intake, which)
+        message = intake_take(&state.intake, which, INTAKE_BULK_BYTES)
         while message != NULL:
             _message(node, state, message, intake_backlog(&state.intake, which))
-            message = intake_take(&state.intake, which)
+            message = intake_take(&state.intake, which, INTAKE_BULK_BYTES)
         coalesce_flush(&state.out)
     intake_release(&state.intake)
     if state.packets + state.keepalives != heard:

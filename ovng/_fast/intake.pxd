@@ -4,8 +4,8 @@
                        └──► bulk   ──► then a batch
 
 Bulk waits here rather than in the socket, so that a sparse datagram (PROTOCOL 2) is seen as soon as it is there. A turn
-of the loop takes at most INTAKE_SPARSE_BYTES of sparse messages beside INTAKE_BULK_BYTES of bulk: a flood of the one
-leaves the other its share. What finds no buffer stays in the socket, whose buffer bounds the queue as before.
+of the loop takes at most INTAKE_SPARSE_BYTES of sparse messages beside a share of bulk that the caller names: a flood of
+the one leaves the other its share. What finds no buffer stays in the socket, whose buffer bounds the queue as before.
 
 A receiver with GRO may find sparse datagrams joined to bulk ones. Those that begin a message or end it are parted from
 the rest; one in between has lost its priority, nothing else.
@@ -17,7 +17,7 @@ from ovng._fast.udp cimport udp_message, udp_receiver
 
 cdef enum:
     INTAKE_SPARES = 64  # a power of 2; with GRO 4 MiB, of which only what queues is ever touched
-    INTAKE_BULK_BYTES = 1 << 17
+    INTAKE_BULK_BYTES = 1 << 17  # the usual share: two trains
     INTAKE_SPARSE_BYTES = 1 << 15
 
 cdef enum:
@@ -62,7 +62,8 @@ cdef int intake_init(intake* i, unsigned int seats) noexcept nogil
 cdef void intake_free(intake* i) noexcept nogil
 # From one socket, once; `origin` is the caller's word for it. Messages, or -errno when the socket is gone.
 cdef int intake_receive(intake* i, int fd, uint64_t origin) noexcept nogil
-# The next message of a class, valid until the release; NULL: there is none, or the turn's share is used up.
-cdef udp_message* intake_take(intake* i, int which) noexcept nogil
+# The next message of a class, valid until the release; NULL: there is none, or the turn's share is used up, which is
+# `bulk_bytes` (it may differ from call to call) or INTAKE_SPARSE_BYTES.
+cdef udp_message* intake_take(intake* i, int which, uint64_t bulk_bytes) noexcept nogil
 # Ends a turn: the buffers of what was taken are used again.
 cdef void intake_release(intake* i) noexcept nogil

@@ -103,10 +103,10 @@ cdef int intake_receive(intake* i, int fd, uint64_t origin) noexcept nogil:
     return got
 
 
-cdef udp_message* intake_take(intake* i, int which) noexcept nogil:
+cdef udp_message* intake_take(intake* i, int which, uint64_t bulk_bytes) noexcept nogil:
     cdef intake_queue* queue = &i.queues[which]
     cdef intake_entry* entry
-    cdef uint64_t most = INTAKE_SPARSE_BYTES if which == INTAKE_SPARSE else INTAKE_BULK_BYTES
+    cdef uint64_t most = INTAKE_SPARSE_BYTES if which == INTAKE_SPARSE else bulk_bytes
     if queue.taken == queue.count or queue.taken == i.seats or queue.taken_bytes >= most:
         return NULL
     entry = &queue.entries[(queue.head + queue.taken) & (INTAKE_SPARES - 1)]

@@ -1,5 +1,3 @@
-from typing_extensions import Buffer
-
 class Ring:
     """Single-producer, single-consumer ring of (kind, payload) records with an eventfd for its consumer."""
 
@@ -13,7 +11,7 @@ class Ring:
     @property
     def dropped(self) -> int:
         """Records refused because the ring was full."""
-    def put(self, kind: int, payload: Buffer) -> bool:
+    def put(self, kind: int, payload: bytes) -> bool:
         """Add a record; False (and counted) when there is no room. One producing thread at a time."""
     def drain(self, limit: int = 256) -> list[tuple[int, bytes]]:
         """Take up to `limit` records, oldest first. The eventfd stays readable when some are left."""

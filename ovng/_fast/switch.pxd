@@ -14,6 +14,8 @@ from ovng._fast.udp cimport locator, udp_message
 cdef enum:
     SOCKETS_MAX = PARCELS_SOCKETS  # listen addresses
     RUNS_MAX = 1024  # judged together
+    INTERLEAVED_RUNS = 8  # per message, on the average, from which on a batch is larger:
+    INTERLEAVED_BYTES = 1 << 20
     BATCHES_PER_TURN = 8  # before the loop looks for anything else
     BUDGET_SLOTS = 1024
     BUDGET = 512  # runs of one source in one batch, when datagrams queue

@@ -38,8 +38,8 @@ class Worker:
         """Forward until `stop`. Raises OSError when a socket is gone."""
     def stop(self) -> None:
         """Ask `run` to return; it does so after the batch at hand."""
-    def replay(self, node: int) -> bool:
-        """Send a node's tail to where it is now. False: too many wait."""
+    def replay(self, node: int, rest: bool) -> bool:
+        """Send a node's tail to where it is now; with `rest` but what was not sent there yet. False: too many wait."""
     def drain_known(self, limit: int) -> list[tuple[int, bytes]]:
         """Events that attached nodes caused, oldest first.
 

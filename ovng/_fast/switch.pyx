@@ -27,7 +27,8 @@ from ovng._fast.frame cimport (
     frame_destination, frame_flags, frame_source, store_be32, store_be64,
 )
 from ovng._fast.intake cimport (
-    INTAKE_CLASSES, intake_backlog, intake_count, intake_free, intake_init, intake_receive, intake_release, intake_take,
+    INTAKE_BULK, INTAKE_BULK_BYTES, INTAKE_CLASSES, intake_backlog, intake_count, intake_free, intake_init,
+    intake_receive, intake_release, intake_take,
 )
 from ovng._fast.parcels cimport parcels_add_socket, parcels_free, parcels_init, parcels_post, parcels_send
 from ovng._fast.ring cimport (
@@ -67,6 +68,8 @@ cdef extern from "<time.h>" nogil:
 
 cdef enum:
     REPLAYS_BYTES = 65536  # thousands of moves at a time
+    REPLAY_ALL = 0  # kinds of what is in that ring
+    REPLAY_REST = 1
 
 COUNTER_NAMES = (
     "forwarded", "forwarded_bytes", "forwarded_in_grace", "forwarded_to_fallback", "copied", "endpoint",
@@ -179,7 +182,7 @@ cdef void _forward(
     if table_wants_tail(node) and run.kind == FRAME_DATA:
         tail_keep(
             &worker.tail, run.flow.dst, run.flow.dst_hash, data, length, run.segment if count > 1 else length, count,
-            frame_flags(data) & FRAME_SPARSE != 0, worker.now,
+            frame_flags(data) & FRAME_SPARSE != 0, to, worker.now,
         )
     if table_copies(node) and run.kind == FRAME_DATA and frame_flags(data) & FRAME_DUP:
         _copy(worker, run, data, length, count, node)
@@ -290,8 +293,11 @@ cdef void _judge_runs(switch_worker* worker) noexcept nogil:
 
 # -- Again
 
-cdef void _replay(switch_worker* worker, uint64_t dst) noexcept nogil:
-    """Send a node's tail to where it is now. (Should it be moving again, its credit is the bound.)"""
+cdef void _replay(switch_worker* worker, uint64_t dst, bint rest) noexcept nogil:
+    """Send a node's tail to where it is now; of it the `rest` that was not sent there yet.
+
+    (Should it be moving again, its credit is the bound.)
+    """
     cdef uint64_t hashed = table_hash(worker.table, dst)
     cdef table_node* node = table_find(worker.table, dst, hashed)
     cdef unsigned int left = tail_collect(&worker.tail, dst, hashed, worker.now)
@@ -299,9 +305,13 @@ cdef void _replay(switch_worker* worker, uint64_t dst) noexcept nogil:
     cdef tail_entry* entry
     cdef flow_key flow
     cdef uint32_t offset, length
+    if table_resolve(worker.table, node, dst, 0, to) != TABLE_LIVE:
+        return
     while left > 0:
         left -= 1
         entry = tail_at(&worker.tail, worker.tail.found[left])
+        if rest and memcmp(entry.to, to, TABLE_LOCATOR) == 0:
+            continue
         flow.dst, flow.dst_hash = dst, hashed
         flow.src = frame_source(<unsigned char*> entry + sizeof(tail_entry))
         flow.src_hash = table_hash(worker.table, flow.src)
@@ -316,6 +326,7 @@ cdef void _replay(switch_worker* worker, uint64_t dst) noexcept nogil:
             )
             worker.tail.replayed += 1
             offset += length
+        memcpy(entry.to, to, TABLE_LOCATOR)
     parcels_send(&worker.book)
 
 
@@ -326,7 +337,7 @@ cdef void _take_replays(switch_worker* worker) noexcept nogil:
     _read_clock(worker)
     while ring_peek(worker.replays, &kind) == sizeof(node):
         ring_take(worker.replays, &node, sizeof(node))
-        _replay(worker, node)
+        _replay(worker, node, kind == REPLAY_REST)
 
 
 # -- Receiving
@@ -399,6 +410,15 @@ cdef inline void _read_clock(switch_worker* worker) noexcept nogil:
     worker.now = <uint64_t> now.tv_sec * 1000 + <uint64_t> now.tv_nsec // 1000000
 
 
+cdef inline uint64_t _bulk_share(const switch_worker* worker) noexcept nogil:
+    """Bytes. A batch is short, so that what is sparse waits for few sends: two trains to one node each are two sends.
+
+    Two trains whose datagrams are for many nodes are a send for each of these, and hardly more when they are eight.
+    """
+    cdef uint32_t taken = worker.intake.queues[INTAKE_BULK].taken
+    return INTERLEAVED_BYTES if worker.runs_used > taken * INTERLEAVED_RUNS else INTAKE_BULK_BYTES
+
+
 cdef void _work_batch(switch_worker* worker) noexcept nogil:
     """One batch of what waits."""
     cdef udp_message* message
@@ -410,10 +430,10 @@ cdef void _work_batch(switch_worker* worker) noexcept nogil:
         worker.first_src = 0
         worker.company -= worker.company > 0
     for which in range(INTAKE_CLASSES):
-        message = intake_take(&worker.intake, which)
+        message = intake_take(&worker.intake, which, INTAKE_BULK_BYTES)
         while message != NULL:
             _split(worker, message, intake_backlog(&worker.intake, which))
-            message = intake_take(&worker.intake, which)
+            message = intake_take(&worker.intake, which, _bulk_share(worker))
     _judge_runs(worker)
     parcels_send(&worker.book)
     intake_release(&worker.intake)
@@ -538,8 +558,9 @@ cdef class Worker:
         atomic_put(&self._worker.stopping, 1)
         ring_signal(self._worker.wake_fd)
 
-    def replay(self, uint64_t node):
-        return ring_put(self._worker.replays, 0, &node, sizeof(node), NULL, 0) == 0
+    def replay(self, uint64_t node, bint rest):
+        cdef uint32_t kind = REPLAY_REST if rest else REPLAY_ALL
+        return ring_put(self._worker.replays, kind, &node, sizeof(node), NULL, 0) == 0
 
     def drain_known(self, Py_ssize_t limit):
         return ring_drain(self._worker.known, limit)

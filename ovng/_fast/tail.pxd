@@ -2,6 +2,8 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from ovng._fast.table cimport TABLE_LOCATOR
+
 
 cdef enum:
     TAIL_NODES = 16384  # that are remembered; a power of two
@@ -24,6 +26,7 @@ cdef struct tail_entry:
     uint32_t segment
     uint32_t count
     uint32_t size  # with this header and padding
+    uint8_t to[TABLE_LOCATOR]  # where it was sent to last
 
 
 cdef struct tail_log:
@@ -44,7 +47,7 @@ cdef int tail_init(tail_log* log, uint64_t size) noexcept nogil
 cdef void tail_free(tail_log* log) noexcept nogil
 cdef void tail_keep(
     tail_log* log, uint64_t dst, uint64_t dst_hash, const uint8_t* data, uint32_t length, uint32_t segment,
-    uint32_t count, bint sparse, uint64_t now,
+    uint32_t count, bint sparse, const uint8_t* to, uint64_t now,
 ) noexcept nogil
 # How many entries are to be sent again: `found` has them, newest first.
 cdef unsigned int tail_collect(tail_log* log, uint64_t dst, uint64_t dst_hash, uint64_t now) noexcept nogil

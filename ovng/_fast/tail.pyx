@@ -8,6 +8,9 @@ ends at one that is too old, was written over, or exceeds a node's share.
 A node that gets more than its share within `WINDOW_MS` would find a tail shorter than any move: nothing but its sparse
 datagrams is copied in the `PAUSE_MS` after that, for copying costs as much as sending.
 
+An entry knows where it was sent to last: who confirms a place that was used on its word already need not get again what
+went there.
+
 The log begins small and doubles when it comes round in less than `TAIL_MS`: memory that is written for the first time,
 or long ago, costs more than the copy.
 """
@@ -85,7 +88,7 @@ cdef inline tail_head* _head(tail_log* log, uint64_t dst_hash) noexcept nogil:
 
 cdef void tail_keep(
     tail_log* log, uint64_t dst, uint64_t dst_hash, const uint8_t* data, uint32_t length, uint32_t segment,
-    uint32_t count, bint sparse, uint64_t now,
+    uint32_t count, bint sparse, const uint8_t* to, uint64_t now,
 ) noexcept nogil:
     cdef tail_head* head = _head(log, dst_hash)
     cdef tail_entry* entry
@@ -110,6 +113,7 @@ cdef void tail_keep(
     entry = tail_at(log, log.end)
     entry.dst, entry.previous, entry.at = dst, head.latest, now
     entry.length, entry.segment, entry.count, entry.size = length, segment, count, size
+    memcpy(entry.to, to, TABLE_LOCATOR)
     memcpy(<uint8_t*> entry + sizeof(tail_entry), data, length)
     head.latest = log.end
     log.end += size

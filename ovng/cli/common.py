@@ -13,8 +13,23 @@ from ovng.errors import ConfigError
 T = TypeVar("T")
 
 
+class _Formatter(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=78)
+
+
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line, like every other."""
+    """argparse whose errors are one line, like every other.
+
+    How wide the terminal is it asks only for help: that loads modules of half a megabyte, which a service would keep.
+    """
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(formatter_class=_Formatter, **words)
+
+    def print_help(self, file: Any = None) -> None:
+        self.formatter_class = argparse.HelpFormatter
+        super().print_help(file)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see `{self.prog} --help`)")

@@ -86,19 +86,26 @@ def _top() -> tuple[Parser, argparse._SubParsersAction[Parser]]:
 
 
 def _run(arguments: list[str]) -> int:
+    run, args = _parsed(arguments)
+    return run(args)
+
+
+def _parsed(arguments: list[str]) -> tuple[Run, argparse.Namespace]:
+    """The parsers are gone when the verb runs, which may be for months."""
     parser, subparsers = _top()
-    wanted = arguments[0] if arguments else ""
-    run: Run | None = None
-    for verb, (module, summary) in VERBS.items():
-        if verb == wanted:
-            run = _import(verb, module, subparsers)
-        else:
-            subparsers.add_parser(verb, help=summary)
-    args = parser.parse_args(arguments)
-    if run is None:
+    verb = arguments[0] if arguments else ""
+    if verb in VERBS:
+        run = _import(verb, VERBS[verb][0], subparsers)
+        return run, parser.parse_args(arguments)
+    for verb, (_, summary) in VERBS.items():
+        subparsers.add_parser(verb, help=summary)
+    parser.parse_args(arguments)  # help, or an error
+
+    def show_help(_: argparse.Namespace) -> int:
         parser.print_help()
         return 2
-    return run(args)
+
+    return show_help, argparse.Namespace()
 
 
 def _import(verb: str, module: str, subparsers: argparse._SubParsersAction[Parser]) -> Run:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ovng.config.reading import boolean, list_of
 from ovng.config.values import parse_dscp, parse_port
 from ovng.config.yamlfile import Section, Value, shorten
+from ovng.fields import Frozen, field_names
 from ovng.wire.inner import Doubling
 
 MODES = ("failover", "redundant")
@@ -19,8 +19,7 @@ there. One for all profiles; programs are told which one."""
 _PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!-]{1,63}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class UplinkSettings:
+class UplinkSettings(Frozen):
     """For the interfaces whose name matches a shell pattern (fnmatch); of several that match, the first counts."""
 
     interface: str
@@ -31,8 +30,7 @@ class UplinkSettings:
     use: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class RedundantFor:
+class RedundantFor(Frozen):
     """Inner packets that are sent on two paths whatever the mode: what has one of these DSCP or TCP/UDP ports."""
 
     dscp: tuple[int, ...] = ()
@@ -63,7 +61,7 @@ def read_uplinks(section: Section) -> tuple[UplinkSettings, ...]:
 def read_redundant_for(value: Value) -> RedundantFor:
     """The mapping `redundant_for`. Raises ConfigError."""
     section = value.section()
-    section.only([entry.name for entry in fields(RedundantFor)])
+    section.only(field_names(RedundantFor))
     return RedundantFor(list_of(section, "dscp", parse_dscp), list_of(section, "ports", parse_port))
 
 
@@ -82,7 +80,7 @@ def read_hooks(section: Section) -> Path | None:
 
 def _uplink(value: Value) -> UplinkSettings:
     section = value.section()
-    section.only([entry.name for entry in fields(UplinkSettings)])
+    section.only(field_names(UplinkSettings))
     priority = section.get("priority")
     return UplinkSettings(
         interface=section.need("interface").map(_pattern),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
 
 from ovng.config.reading import list_of
 from ovng.config.values import parse_address
 from ovng.config.yamlfile import Value, shorten
+from ovng.fields import Frozen, field_names
 from ovng.ids import IPAddress
 
 SERVERS_MAX = 3  # as many as resolv.conf(5) takes
@@ -16,8 +16,7 @@ _DOMAIN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DnsSettings:
+class DnsSettings(Frozen):
     """Nothing is changed where there are no servers."""
 
     servers: tuple[IPAddress, ...] = ()
@@ -29,7 +28,7 @@ class DnsSettings:
 def read_dns(value: Value) -> DnsSettings:
     """The mapping `dns`. Raises ConfigError."""
     section = value.section()
-    section.only([entry.name for entry in fields(DnsSettings)])
+    section.only(field_names(DnsSettings))
     servers = list_of(section, "servers", parse_address, most=SERVERS_MAX)
     domains = list_of(section, "domains", parse_domain)
     if domains and not servers:

@@ -6,16 +6,15 @@ A text that begins with `{` is read as JSON, which is YAML as well; then PyYAML 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from ovng.errors import ConfigError
+from ovng.fields import Frozen
 
 Kind = Literal["scalar", "sequence", "mapping"]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Frozen):
     """A scalar's text, a sequence's nodes, or a mapping's pairs of nodes."""
 
     kind: Kind

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ovng import limits
@@ -39,6 +38,7 @@ from ovng.config.values import (
 )
 from ovng.config.yamlfile import Section, Value, parse_yaml, read_private_file
 from ovng.errors import ConfigError, Malformed
+from ovng.fields import Frozen, field_names, hidden
 from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.pki.der import parse_certificate, parse_crl
 from ovng.pki.identity import Identity, Kind
@@ -54,22 +54,20 @@ ACCEPT_ROUTES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", 
 """RFC 1918 and RFC 4193: what is private."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Frozen):
     """What a profile carries to prove itself and check others."""
 
     ca: bytes
     """PEM."""
     certificate: bytes
     """PEM."""
-    key: bytes = field(repr=False)
+    key: bytes = hidden()
     """PEM, PKCS #8."""
     crl: bytes | None
     """DER; not yet proven."""
 
 
-@dataclass(frozen=True, slots=True)
-class OffloadSettings:
+class OffloadSettings(Frozen):
     """What may be tried. Off only to find a fault in a driver: what is missing is given up by itself."""
 
     vnet_hdr: bool = True
@@ -84,8 +82,7 @@ class OffloadSettings:
     """Many datagrams in one receive (UDP_GRO)."""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeProfile:
+class NodeProfile(Frozen):
     """A node's profile. Seconds and bytes throughout."""
 
     path: Path
@@ -138,8 +135,7 @@ class NodeProfile:
         return doubling(self.mode, self.redundant_for)
 
 
-@dataclass(frozen=True, slots=True)
-class SwitchProfile:
+class SwitchProfile(Frozen):
     """A Switch's profile."""
 
     path: Path
@@ -254,8 +250,8 @@ def _switch(section: Section, path: Path, state_base: Path) -> SwitchProfile:
 
 @functools.cache
 def _keys(kind: type[NodeProfile] | type[SwitchProfile]) -> frozenset[str]:
-    own = {entry.name for entry in fields(kind)} - {"path", "settings", "credentials"}
-    return frozenset(own | {entry.name for entry in fields(Credentials)} | {"key_file", "ovng", "kind"})
+    own = set(field_names(kind)) - {"path", "settings", "credentials"}
+    return frozenset(own | set(field_names(Credentials)) | {"key_file", "ovng", "kind"})
 
 
 def _absolute(value: Value) -> str:
@@ -267,7 +263,7 @@ def _absolute(value: Value) -> str:
 
 def _offloads(value: Value) -> OffloadSettings:
     section = value.section()
-    names = [entry.name for entry in fields(OffloadSettings)]
+    names = field_names(OffloadSettings)
     section.only(names)
     return OffloadSettings(**{name: boolean(section, name, True) for name in names})
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import shlex
 import stat
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -32,7 +31,7 @@ def read_private_file(path: Path, also_of: int | None = None) -> bytes:
 
     Raises ConfigError, with the command that helps.
     """
-    name, quoted = str(path), shlex.quote(str(path))
+    name = str(path)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -45,10 +44,10 @@ def read_private_file(path: Path, also_of: int | None = None) -> bytes:
             raise ConfigError("is not a regular file", file=name)
         if status.st_uid not in (os.geteuid(), also_of):
             owner, us = _user(status.st_uid), _user(os.geteuid())
-            raise ConfigError(f"belongs to {owner}, not to {us}: run `chown {us} {quoted}`", file=name)
+            raise ConfigError(f"belongs to {owner}, not to {us}: run `chown {us} {_quoted(path)}`", file=name)
         if status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
-            raise ConfigError(f"others may read it (mode {mode:04o}): run `chmod 600 {quoted}`", file=name)
+            raise ConfigError(f"others may read it (mode {mode:04o}): run `chmod 600 {_quoted(path)}`", file=name)
         with os.fdopen(fd, "rb", closefd=False) as file:
             data = file.read(FILE_MAX + 1)
     finally:
@@ -56,6 +55,12 @@ def read_private_file(path: Path, also_of: int | None = None) -> bytes:
     if len(data) > FILE_MAX:
         raise ConfigError(f"is larger than {FILE_MAX >> 20} MiB", file=name)
     return data
+
+
+def _quoted(path: Path) -> str:
+    import shlex  # for the words of a fault only
+
+    return shlex.quote(str(path))
 
 
 def _user(uid: int) -> str:

@@ -219,10 +219,13 @@ class Host:
 
     # -- End
 
-    def close(self) -> None:
-        """End what runs here, then the namespace and with it its devices."""
+    def stop(self) -> None:
+        """End what runs here."""
         for process in reversed(self._processes):
             process.stop()
+
+    def close(self) -> None:
+        """Remove the namespace and with it its devices; nothing runs here any more."""
         _remove(self.namespace)
 
 
@@ -268,6 +271,8 @@ class Net:
     def close(self) -> None:
         """Remove everything; may be called again."""
         atexit.unregister(self.close)
+        for host in reversed(self.hosts):  # all before the first network goes: who ends has goodbyes to say
+            host.stop()
         for host in reversed(self.hosts):
             host.close()
         self.hosts.clear()

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ovng.clock import Now
 from ovng.errors import TableFull
+from ovng.fields import Fields
 from ovng.forwarding.directory import Directory
 from ovng.forwarding.moves import NOWHERE, Moves, best_path, confirmed_locator
 from ovng.forwarding.record import NO_MASTER, Record, needs_ageing, record_grant, serial_hash
@@ -32,8 +32,7 @@ _PENDING_SECONDS = 60.0
 _REMOVED_MAX = 1_024  # in the 4 s in which a number could be given again
 
 
-@dataclass(slots=True)
-class _Pending:
+class _Pending(Fields):
     """An attachment whose GRANT is on its way."""
 
     record: Record

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ovng.fields import Frozen
 from ovng.limits import SIZE_BASE
 
 
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
+class ClientConfig(Frozen):
     """`keepalive` in seconds, 5 … 600: how often the Switch hears from an idle node; None: 25, until it is known how
     long the NAT holds, and then up to 120."""
 

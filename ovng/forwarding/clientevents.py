@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from ovng.fields import Frozen, hidden
 from ovng.ids import IPAddress, Locator, NodeID, Prefix
 from ovng.wire.inner import Attach
 from ovng.wire.private import ResolveStatus, Route
 
 
-@dataclass(frozen=True, slots=True)
-class NeedTls:
+class NeedTls(Frozen):
     """Attach by TLS with this request. `background`: traffic goes on meanwhile."""
 
     request: Attach
@@ -18,45 +16,39 @@ class NeedTls:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class AttachedNow:
+class AttachedNow(Frozen):
     """There is an attachment, or a fresh one. `observed`: where the Switch sees us."""
 
     switch_id: NodeID
     observed: Locator
 
 
-@dataclass(frozen=True, slots=True)
-class LocatorChanged:
+class LocatorChanged(Frozen):
     """The Switch sends to `observed` from now on. `gap`: seconds from the network's change to the Switch's answer."""
 
     observed: Locator
     gap: float
 
 
-@dataclass(frozen=True, slots=True)
-class PathAnswered:
+class PathAnswered(Frozen):
     """The Switch has answered on this path (0 … 3), under the keys."""
 
     path: int
 
 
-@dataclass(frozen=True, slots=True)
-class PathSilent:
+class PathSilent(Frozen):
     """The Switch does not answer on this path: probes, or the tries of a report, were lost."""
 
     path: int
 
 
-@dataclass(frozen=True, slots=True)
-class SwitchRestarted:
+class SwitchRestarted(Frozen):
     """The Switch has lost its memory and knows us again by our ticket, without TLS."""
 
     boot_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Frozen):
     """An inner address's holders: found, nobody, or another answer than before. `prefix`: what they attached with."""
 
     address: IPAddress
@@ -65,55 +57,47 @@ class Resolved:
     status: ResolveStatus
 
 
-@dataclass(frozen=True, slots=True)
-class RoutesChanged:
+class RoutesChanged(Frozen):
     """The whole route list, as the Switch tells it."""
 
     routes: tuple[Route, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CrlNumber:
+class CrlNumber(Frozen):
     """The Switch holds a newer revocation list than we; it is being fetched."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class CrlArrived:
+class CrlArrived(Frozen):
     """All of a newer revocation list, to be proved; tell `crl_held` when it was."""
 
     number: int
-    der: bytes = field(repr=False)
+    der: bytes = hidden()
 
 
-@dataclass(frozen=True, slots=True)
-class Unreachable:
+class Unreachable(Frozen):
     """Nothing was heard from the Switch for `seconds`; it is being tried on."""
 
     seconds: float
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reachable:
+class Reachable(Frozen):
     """The Switch answers again, after `seconds`."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class SupersededEvent:
+class SupersededEvent(Frozen):
     """Another process has taken over this identity. The client has stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
+class Revoked(Frozen):
     """The Switch refuses this certificate. The client has stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Frozen):
     """`leave` is done: the Switch said so, or has not answered in time."""
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from ovng.fields import Fields, hidden
 from ovng.forwarding.store import AES_256_GCM, Aead, AeadFactory
 from ovng.ids import NodeID
 from ovng.session.keys import master_keys
@@ -11,8 +10,7 @@ from ovng.wire.inner import Grant
 from ovng.wire.report import SEQUENCE_MAX
 
 
-@dataclass(slots=True)
-class GrantHeld:
+class GrantHeld(Fields):
     """One grant. `lifetime` in seconds, `renew_at` in those of the boot clock."""
 
     switch_id: NodeID
@@ -20,11 +18,11 @@ class GrantHeld:
     grant: int
     lifetime: int
     renew_at: float
-    ticket: bytes = field(repr=False)
-    up: bytes = field(repr=False)
-    down: bytes = field(repr=False)
-    seal: Aead = field(repr=False)
-    open: Aead = field(repr=False)
+    ticket: bytes = hidden()
+    up: bytes = hidden()
+    down: bytes = hidden()
+    seal: Aead = hidden()
+    open: Aead = hidden()
     private_keys: bool = True
     """False once the Switch has lost them (they are in no ticket)."""
     sequence: int = 0

@@ -16,8 +16,8 @@ bounded: at most MOVES_MAX moves are under way; beyond, a node must prove its lo
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
+from ovng.fields import Fields
 from ovng.forwarding.record import Record
 from ovng.forwarding.store import NodeTable, Slots
 from ovng.ids import Locator
@@ -40,8 +40,7 @@ _BORROWED = tuple(reversed(range(MAX_PATHS)))  # high slots first: the low ones 
 NOWHERE: Slots = (None,) * MAX_PATHS
 
 
-@dataclass(slots=True)
-class Move:
+class Move(Fields):
     """A provisional locator (18 bytes) of a path, and the table's slot it borrows. `began` in monotonic seconds."""
 
     locator: bytes
@@ -49,6 +48,8 @@ class Move:
     slot: int
     began: float
     turns: int = 0
+    doubtful: bool = False
+    """Reported again: the answer did not come, and what else was sent there may not have either."""
 
 
 class Moves:
@@ -67,6 +68,15 @@ class Moves:
     def of(self, node: int) -> Move | None:
         """The move of this node that is under way."""
         return self._under_way.get(node)
+
+    def doubt(self, node: int) -> None:
+        """The node reports the move that is under way once more."""
+        self._under_way[node].doubtful = True
+
+    def doubtful(self, node: int) -> bool:
+        """Whether what was sent on this node's word may be lost."""
+        move = self._under_way.get(node)
+        return move is not None and move.doubtful
 
     @property
     def full(self) -> bool:

@@ -21,9 +21,9 @@ idle one costs nothing. Times are monotonic seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 
+from ovng.fields import Fields
 from ovng.limits import (
     SIZE_BASE,
     SIZE_CHECK_BYTES,
@@ -50,14 +50,13 @@ class State(Enum):
     SETTLED = "settled"
 
 
-@dataclass(slots=True)
-class Round:
+class Round(Fields):
     """Probes under way: number → size. `marker`: the number of the small report behind them."""
 
     at: float
     probes: dict[int, int]
     marker: int
-    passed: set[int] = field(default_factory=set)
+    passed: set[int]
     overtaken: float | None = None
 
 
@@ -96,7 +95,7 @@ class PathSize:
     def sent(self, probes: dict[int, int], marker: int, now: float) -> None:
         """What `due` asked for has left, under these numbers, and a small report behind it (0: nothing could)."""
         if marker:
-            self._round = Round(now, probes, marker)
+            self._round = Round(now, probes, marker, set())
         else:
             self._next = now + self._wait
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from ovng.clock import Now
 from ovng.errors import Malformed
+from ovng.fields import Frozen
 from ovng.forwarding.attachments import Attachments
 from ovng.forwarding.directory import Directory, Key, prefix_of
 from ovng.forwarding.hints import Hints
@@ -24,7 +24,7 @@ from ovng.forwarding.reports import Reports
 from ovng.forwarding.resolution import Resolution
 from ovng.forwarding.revocation import Revocation
 from ovng.forwarding.snapshot import StartHints, pack_snapshot, parse_entries
-from ovng.forwarding.store import AeadFactory, NodeTable, Out, Random
+from ovng.forwarding.store import AeadFactory, NodeTable, Out, Random, Replay
 from ovng.forwarding.terms import Terms
 from ovng.forwarding.tickets import TicketKeys
 from ovng.forwarding.walk import TableWalk
@@ -42,8 +42,7 @@ _AGED_MIN = 1_000  # nodes per step; a large table takes _AGING_SECONDS
 _AGING_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class NodeInfo:
+class NodeInfo(Frozen):
     """One attached node, for status. Times in seconds from now."""
 
     node: NodeID
@@ -123,8 +122,8 @@ class Registrar:
             self.counters,
         )
 
-    def replays(self) -> list[NodeID]:
-        """To whom the tail is to be sent again, drained; the table says where."""
+    def replays(self) -> list[Replay]:
+        """To whom the tail is to be sent again, drained."""
         out = self._reports.replays[:]
         self._reports.replays.clear()
         return out

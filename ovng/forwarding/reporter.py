@@ -8,6 +8,9 @@
 The active path moves by MOVE. Another path only makes itself known: a REFRESH that a MISMATCH answers is sent again
 with its cookie, and changes nothing about where data goes.
 
+What was on its way here is asked for by one report at a time: a hint and an answer often come together, and each makes
+us prove the same place. When the other one is answered and this one is not, it is asked for again.
+
 Every try has a number of its own, so that no copy of an earlier one can come before it, and its answer's echo tells
 which try it was. Hints are not authenticated: they are acted upon at most once a second, by one report that proves
 itself at the Switch; one that names none of our own reports starts nothing that would be repeated.
@@ -17,10 +20,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ovng.clock import Now
+from ovng.fields import Fields
 from ovng.forwarding.grantheld import GrantHeld
 from ovng.forwarding.history import LossEstimate
 from ovng.forwarding.store import Random
@@ -47,8 +50,7 @@ class Sent(NamedTuple):
     proved: bool
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(Fields):
     """What the Switch is to answer. Times in monotonic seconds."""
 
     kind: ReportKind
@@ -85,7 +87,8 @@ class Reporter:
         self._me, self._random, self._keepalive = me, random, keepalive
         self._queue, self._aside = queue, aside
         self._path, self.priority = path, priority
-        self._replay = True
+        self._replay = True  # what was on its way here may be lost
+        self._asked: int | None = None  # the report that has asked for it and proves its place: its number, unanswered
         self.copies = False
         """Whether this path takes copies of what others send twice."""
         self.active = True
@@ -103,7 +106,7 @@ class Reporter:
         """Report under this grant from now on; numbers begin anew."""
         self._held = held
         self._sent.clear()
-        self.exchange = None
+        self.finish()
 
     # -- What to say
 
@@ -123,7 +126,7 @@ class Reporter:
         Unless told otherwise, what was on its way here may be lost and is asked for again.
         """
         self._era += 1
-        self._replay = replay
+        self._replay, self._asked = replay, None
         if self.exchange is None or self.exchange.kind != ReportKind.BYE:
             self.exchange = None
             self.begin(ReportKind.MOVE if self.active else ReportKind.REFRESH, now)
@@ -155,6 +158,8 @@ class Reporter:
         """An ACK of ours. True when it ends the exchange (then `exchange` is what it was for, until `finish`)."""
         if sent.era != self._era or sent.kind not in _RANK:
             return False
+        if ack.common.number == self._asked:
+            self._replay, self._asked = False, None
         exchange = self.exchange or Exchange(sent.kind, sent.at)  # late, but true
         if _RANK[sent.kind] < _RANK[exchange.kind] and not sent.proved:
             return False
@@ -165,6 +170,9 @@ class Reporter:
                 self._send(self.exchange, now)
             return False
         self.exchange = None
+        if self._asked is not None and sent.proved and ack.common.number > self._asked:
+            self._asked = None  # lost, or its answer
+            self.begin(ReportKind.MOVE, now)
         return True
 
     def says_now(self, sent: Sent) -> bool:
@@ -173,7 +181,7 @@ class Reporter:
 
     def finish(self) -> None:
         """Whatever was under way is over."""
-        self.exchange = None
+        self.exchange = self._asked = None
 
     def postpone(self, seconds: float, now: Now) -> None:
         """The next try of the exchange not before `seconds` from now."""
@@ -181,7 +189,8 @@ class Reporter:
             self.exchange.due = now.mono + seconds
 
     def resend(self, now: Now) -> None:
-        """Another try at once."""
+        """Another try at once, as the last was refused."""
+        self._asked = None
         if self.exchange is not None:
             self._send(self.exchange, now)
 
@@ -224,6 +233,7 @@ class Reporter:
         if not held.ticket:
             self.tls_reason = "no_ticket"
             return True
+        self._asked = None
         current = self.exchange or Exchange(ReportKind.REFRESH, now.mono)
         if current.kind == ReportKind.CONFIRM:
             current.kind = ReportKind.MOVE
@@ -243,10 +253,11 @@ class Reporter:
         if exchange is None or now.mono < exchange.due:
             return
         if exchange.once:
-            self.exchange = None
+            self.finish()
             return
         cap = max(patience, SILENCE_REFRESH_MAX) if exchange.kind == ReportKind.REFRESH else SILENCE_REFRESH_MAX
         exchange.wait = min(2 * exchange.wait, cap)
+        self._asked = None
         self._send(exchange, now)
 
     # -- Inside
@@ -297,8 +308,9 @@ class Reporter:
             return 0
         boot_id = held.boot_id if held.candidate is None else held.candidate
         flags = ReportFlags.TAIL | (ReportFlags.COPY if self.copies else ReportFlags.NONE)
-        if self._replay and kind in (ReportKind.MOVE, ReportKind.CONFIRM):
+        if self._replay and self._asked is None and kind in (ReportKind.MOVE, ReportKind.CONFIRM):
             flags |= ReportFlags.REPLAY
+            self._asked = number if any(cookie) and not ticketed else None
         common = Common(held.switch_id, self._me, number, boot_id, held.grant, self._path, self.priority, flags)
         ticket = held.ticket if ticketed else b""
         datagram = Update(kind, common, observed, self._keepalive(), cookie, ticket, offset, size).pack(held.up)

@@ -21,7 +21,7 @@ from ovng.forwarding.hints import Hints
 from ovng.forwarding.moves import Moves
 from ovng.forwarding.record import Record, serial_hash
 from ovng.forwarding.revocation import Revocation
-from ovng.forwarding.store import NodeTable, Out
+from ovng.forwarding.store import NodeTable, Out, Replay
 from ovng.forwarding.tickets import TicketKeys
 from ovng.ids import Locator, NodeID
 from ovng.limits import ATTACH_AGAIN_BEFORE, GRACE_CREDIT, LEASE_KEEPALIVES, MAX_PATHS
@@ -63,7 +63,7 @@ class Reports:
         self._table, self._attachments, self._tickets = table, attachments, tickets
         self._moves, self._hints, self._revocation = moves, hints, revocation
         self._counters = counters
-        self.replays: list[NodeID] = []
+        self.replays: list[Replay] = []
         """To whom the tail is to be sent again; taken by the owner."""
 
     def handle_untrusted(self, datagram: bytes, source: Locator, now: Now) -> list[Out]:
@@ -184,14 +184,17 @@ class Reports:
         """MOVE or CONFIRM, whose observed locator is not another's."""
         common, node = update.common, update.common.src
         newest = common.number > record.change
+        provisional = self._is_provisional(common, source)
         if self._is_own(common, source) or self._hints.proves(update.cookie, node, source, now):
+            rest = provisional and not self._moves.doubtful(node)
             self._moves.confirm(node, source.packed(), common.path, activate=newest)
             record.change = max(record.change, common.number)
             self._renew(update, record, now)
             if newest and ReportFlags.REPLAY in common.flags:
-                self.replays.append(node)
+                self.replays.append(Replay(node, rest))
             return self._ack(update, down, source, now)
-        if self._is_provisional(common, source):
+        if provisional:
+            self._moves.doubt(node)
             return self._ack(update, down, source, now)
         if update.kind == ReportKind.CONFIRM or not newest or self._moves.full:
             return self._hints.mismatch_report(common, source, now)

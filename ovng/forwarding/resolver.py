@@ -7,9 +7,9 @@ costs nothing already known. After a restart of the Switch what is in use is ask
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ovng.clock import Now
+from ovng.fields import Fields
 from ovng.forwarding.clientevents import Resolved
 from ovng.forwarding.store import Random
 from ovng.ids import IPAddress, Prefix
@@ -26,8 +26,7 @@ _JITTER = 0.2
 SPREAD_FIRST, SPREAD_LAST = 15.0, 75.0  # after a restart of the Switch, which then has no private keys for anybody
 
 
-@dataclass(slots=True)
-class _Answer:
+class _Answer(Fields):
     """Times in seconds of the boot clock. `used`: wanted since it came."""
 
     message: ResolvedMessage
@@ -36,8 +35,7 @@ class _Answer:
     used: bool = False
 
 
-@dataclass(slots=True)
-class _Question:
+class _Question(Fields):
     """Times in monotonic seconds."""
 
     request: int

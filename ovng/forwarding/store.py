@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from ovng.ids import Locator
+from ovng.ids import Locator, NodeID
 
 Random = Callable[[int], bytes]
 """`random(n)` gives n bytes that nobody can guess."""
@@ -23,6 +23,14 @@ class Out(NamedTuple):
 
     datagram: bytes
     to: Locator
+
+
+class Replay(NamedTuple):
+    """The tail of what was sent to a node is to be sent again, to where the table has it now."""
+
+    node: NodeID
+    rest: bool
+    """Without what was sent there already."""
 
 
 class NodeTable(Protocol):

@@ -10,9 +10,9 @@ Issue and expiry are wall-clock seconds: nothing else means the same before and 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
 
 from ovng.errors import Malformed
+from ovng.fields import Fields, Frozen, hidden
 from ovng.forwarding.store import AES_256_GCM, AeadFactory, Random
 from ovng.ids import NodeID, Prefix
 from ovng.limits import GRANT_LIFETIME, TAG_SIZE, TICKET_KEY_ROTATION, TICKET_MAX, TICKET_MAX_PREFIXES
@@ -25,8 +25,7 @@ _KEYS_MAX = 16
 _SERIAL_MAX = 20  # RFC 5280, 4.1.2.2
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Frozen):
     """What a ticket holds. `issued` and `expires` in wall seconds."""
 
     node: NodeID
@@ -35,7 +34,7 @@ class Ticket:
     expires: int
     instance: int
     serial: int
-    report_master: bytes = field(repr=False)
+    report_master: bytes = hidden()
     prefixes: tuple[Prefix, ...]
     cluster: str | None = None
 
@@ -80,13 +79,12 @@ def _pull_prefix(reader: Reader) -> Prefix:
         raise Malformed("ticket_prefix") from None
 
 
-@dataclass(slots=True)
-class TicketKey:
+class TicketKey(Fields):
     """One key; `created` in wall seconds."""
 
     number: int
     created: int
-    key: bytes = field(repr=False)
+    key: bytes = hidden()
 
 
 class TicketKeys:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import socket
 import sys
 import threading
@@ -111,7 +110,7 @@ class NodeDataPath:
             self._gro,
             min(gso_limit(), segments_max) if wanted.get("gso", True) else 1,
             ring_bytes,
-            secrets.token_bytes(16),
+            os.urandom(16),
         )
 
     # -- Life

@@ -10,10 +10,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
-from ovng.clock import Now
+from ovng.clock import Now, utc
 from ovng.errors import SystemProblem
 from ovng.io.control import Message
 
@@ -46,7 +45,8 @@ class EventStream:
         return follower
 
     def _stamped(self, name: str, fields: dict[str, Any], now: Now) -> Message:
-        time = datetime.fromtimestamp(now.wall, UTC).isoformat(timespec="milliseconds")
+        seconds, thousandths = divmod(int(now.wall * 1000), 1000)
+        time = f"{utc(seconds, '%Y-%m-%dT%H:%M:%S')}.{thousandths:03d}+00:00"
         return {"number": self._number, "time": time, "event": name, **fields}
 
 

@@ -14,14 +14,14 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from ovng.errors import SystemProblem
+from ovng.fields import Frozen
 
 DEFAULT_RUNTIME_DIR = "/run/ovng" if Path("/run").is_dir() else "/var/run/ovng"  # the latter: OpenWrt
 READ_MAX = 1 << 24
@@ -35,7 +35,7 @@ def write_private(path: Path, data: bytes) -> None:
 
     Raises SystemProblem.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -198,13 +198,12 @@ def is_locked(name: str) -> bool:
 # -- Journal
 
 
-@dataclass(frozen=True, slots=True)
-class Journal:
+class Journal(Frozen):
     """What a service changed in the system. Written before each change, so that it names too much, never too little."""
 
     interface: str = ""
     """The TUN interface it made."""
-    sysctls: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = MappingProxyType({})
     """What it changed under /proc/sys, with the values from before."""
     dns: str = ""
     """The resolver (of io/dns) that it told of the interface's servers."""
@@ -212,7 +211,8 @@ class Journal:
 
 def write_journal(name: str, journal: Journal) -> None:
     """Note what is about to be changed. Raises SystemProblem."""
-    write_private(_journal_path(name), json.dumps(asdict(journal)).encode())
+    entry = {"interface": journal.interface, "sysctls": dict(journal.sysctls), "dns": journal.dns}
+    write_private(_journal_path(name), json.dumps(entry).encode())
 
 
 def read_journal(name: str) -> Journal | None:

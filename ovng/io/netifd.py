@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
+import os
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from ovng.errors import SystemProblem
 from ovng.ids import IPAddress, Prefix
 from ovng.io.logs import escape
+from ovng.io.programs import find
 
 SECONDS = 10.0
 """How long netifd may take to answer; it answers at once unless it hangs."""
@@ -29,7 +30,7 @@ class Netifd:
     """
 
     def __init__(self, name: str, failed: Callable[[str], None]) -> None:
-        command = shutil.which("ubus")
+        command = find("ubus", os.environ.get("PATH", os.defpath))
         if command is None:
             raise SystemProblem("there is no `ubus`: `configured_by: netifd` is for OpenWrt, leave it out here")
         self._command, self._name, self._failed = command, name, failed

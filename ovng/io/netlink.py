@@ -20,11 +20,11 @@ import select
 import struct
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 
 from ovng import clock
 from ovng.clock import Now
 from ovng.errors import SystemProblem
+from ovng.fields import replace
 from ovng.ids import IPAddress
 from ovng.io import rtnetlink as rt
 from ovng.io.rtnetlink import Message, Raw, RouteSocket

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import subprocess
+from pathlib import Path
 
 from ovng.errors import SystemProblem
 
@@ -11,9 +12,10 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS = 10.0
 
 
-def find(name: str) -> str | None:
-    """Where a program is; None when it is not there."""
-    return shutil.which(name, path=_PATH)
+def find(name: str, path: str = _PATH) -> str | None:
+    """Where a program is; None when it is not there. As `shutil.which`, which costs half a megabyte."""
+    places = (Path(directory, name) for directory in path.split(os.pathsep))
+    return next((str(place) for place in places if place.is_file() and os.access(place, os.X_OK)), None)
 
 
 def run(name: str, *words: str, stdin: str = "", seconds: float = SECONDS) -> str:

@@ -69,6 +69,7 @@ class RouteSocket:
         self._classes = _lean_classes() if lean else _message_classes()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self._sequence = 0
+        self._decoded: dict[tuple[int, int], dict[bytes, Message]] = {}  # by kind and family: the last dump
         self.torn = 0
         """Dumps that are no picture of one instant."""
         try:
@@ -118,8 +119,9 @@ class RouteSocket:
         return answers[0]
 
     def dump(self, kind: int, message: Message, want: Callable[[Raw], bool] = lambda raw: True) -> list[Message]:
-        """All entries that `want` lets through undecoded. Raises OSError.
+        """All entries that `want` lets through undecoded, for reading only. Raises OSError.
 
+        What is as it was in the last dump is not decoded again; of links that is those that have carried nothing.
         A table that changes all the time is never told whole: then all that was seen in any of a few tries, and `torn`.
         """
         seen: dict[bytes, Raw] = {}
@@ -135,7 +137,11 @@ class RouteSocket:
         else:
             raws = list(seen.values())
             self.torn += 1
-        return [self.decode(raw) for raw in raws if raw.kind == kind - _GET_NEW and want(raw)]
+        wanted = [raw for raw in raws if raw.kind == kind - _GET_NEW and want(raw)]
+        table = kind, message["family"]
+        known, told = self._decoded.get(table, {}), {raw.data[_HEADER.size :]: raw for raw in wanted}
+        self._decoded[table] = now = {data: known.get(data) or self.decode(raw) for data, raw in told.items()}
+        return [now[raw.data[_HEADER.size :]] for raw in wanted]
 
     def dump_routes(self, want: Callable[[Raw], bool]) -> list[Message]:
         """IPv4 and IPv6 routes that `want` lets through. Two dumps: one of all families stops after the first."""

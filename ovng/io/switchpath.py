@@ -13,7 +13,6 @@ several addresses of one family names the one that nodes use in `listen` instead
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +25,7 @@ from ovng._fast.table import Table
 from ovng._fast.udp import Sender, gso_limit, stamp
 from ovng.config.values import Endpoint
 from ovng.errors import SystemProblem
-from ovng.forwarding.store import Out
+from ovng.forwarding.store import Out, Replay
 from ovng.forwarding.terms import Terms
 from ovng.ids import LOCATOR_SIZE, MAPPED, Locator, NodeID
 from ovng.io.sockets import UdpSocket, check_port_free, open_udp, send_to
@@ -53,7 +52,7 @@ _HEAD_SIZE = _LOCAL_END + 4
 
 def make_table(capacity: int) -> Table:
     """The forwarding table for at most `capacity` nodes, hashed under a key of its own."""
-    return Table(capacity, secrets.token_bytes(16))
+    return Table(capacity, os.urandom(16))
 
 
 class SwitchDataPath:
@@ -92,7 +91,7 @@ class SwitchDataPath:
         self._failure: OSError | None = None
         self._sent: Counter[str] = Counter()
         batch = BATCH_GRO if self.gro else BATCH_SINGLE
-        key = secrets.token_bytes(16)
+        key = os.urandom(16)
         try:
             for row in self._sockets:
                 worker = switch.Worker(
@@ -191,10 +190,10 @@ class SwitchDataPath:
             self._queue(datagram, packed)
         self._flush()
 
-    def replay(self, node: NodeID) -> None:
+    def replay(self, replay: Replay) -> None:
         """Send again what was sent to a node last, to where it is now."""
         for worker in self._workers:
-            worker.replay(node)
+            worker.replay(replay.node, replay.rest)
 
     def stats(self) -> dict[str, int]:
         """Counters by name, summed over the workers; `drop_…` are datagrams, each under its own reason."""

@@ -10,7 +10,6 @@ from ovng.clock import Now
 from ovng.errors import SystemProblem
 from ovng.ids import IPAddress
 from ovng.io.netlink import Watcher
-from ovng.io.poll import INTERVAL, PollingWatcher
 from ovng.roaming.snapshot import LinkSnapshot
 
 
@@ -49,6 +48,8 @@ def watch_network(own: str, mark: int = 0, *, lean: bool = False) -> Watching:
         return Watching(Watcher(own, mark, lean=lean), "netlink")
     except (SystemProblem, ImportError) as error:
         refused = str(error)
+    from ovng.io.poll import INTERVAL, PollingWatcher  # of no use to most
+
     try:
         return Watching(PollingWatcher(own, mark), f"polling with netifaces every {INTERVAL:g} s", refused)
     except SystemProblem as error:

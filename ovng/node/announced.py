@@ -6,14 +6,13 @@ Taking a route only brings packets to the TUN; they leave only after the peer's 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from ovng.fields import Frozen
 from ovng.ids import NodeID, Prefix
 from ovng.node.policy import RoutePolicy, covers
 
 
-@dataclass(frozen=True)
-class RoutePlan:
+class RoutePlan(Frozen):
     """Prefixes to install, with who has them, and what was refused, with the reason. Both sorted."""
 
     taken: tuple[tuple[Prefix, NodeID], ...]

@@ -60,6 +60,7 @@ class Moving:
         self._links = LinkSnapshot()
         self._was_away = False  # nothing could reach us for a while
         self._lost_since: float | None = None  # what was sent since then may be lost; monotonic
+        self._replan_due = False
         self._offloads_at, self._offloads = 0.0, dict(path.stats()["offloads"])
 
     def use(self, profile: NodeProfile, now: Now) -> None:
@@ -81,8 +82,7 @@ class Moving:
             return
         current = self._switch.current
         decision = decide(compare(self._links, snapshot, current.ip if current else None))
-        self._links = snapshot
-        self._replan()
+        self._links, self._replan_due = snapshot, True
         if decision.reasons:
             log.info("network changed: %s", ", ".join(decision.reasons))
         if decision.lookup:
@@ -122,10 +122,13 @@ class Moving:
         self._follow(now)
 
     def reported(self) -> None:
-        """What the Switch is to know has left: what may be lost follows."""
+        """What the Switch is to know has left: what may be lost follows, and whatever a move must not wait for."""
         if self._lost_since is not None and self.roamer.active is not None:
             self._path.send_again(self._lost_since - UNNOTICED_SECONDS)
             self._lost_since = None
+        if self._replan_due:
+            self._replan_due = False
+            self._replan()
 
     def slept(self, now: Now) -> None:
         """The machine was suspended: nothing is as it was."""

@@ -6,11 +6,11 @@ Who follows (`ovng events`) gets every event, the user's own commands those abou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, Protocol
 
 from ovng.clock import Now
 from ovng.config.profile import NodeProfile
+from ovng.fields import field_names
 from ovng.forwarding import clientevents as attachment
 from ovng.io.datapath import NodeDataPath
 from ovng.io.events import EventStream
@@ -207,14 +207,14 @@ class PathNews:
 
 def handover_fields(done: Handover) -> dict[str, Any]:
     """A handover as events and status show it; `at` in wall seconds."""
-    figures = asdict(done)
+    figures = {name: getattr(done, name) for name in field_names(done)}
     before, after = figures.pop("before"), figures.pop("after")
     return {
         "handover": figures.pop("number"),
         "at": round(figures.pop("at"), 3),
-        "before_path": before["path"],
-        "before_uplink": before["uplink"],
-        "path": after["path"],
-        "uplink": after["uplink"],
+        "before_path": before.path,
+        "before_uplink": before.uplink,
+        "path": after.path,
+        "uplink": after.uplink,
         **figures,
     }

@@ -8,8 +8,8 @@ machine is connected to, never over the Switch's own address, and a default rout
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from ovng.fields import Frozen
 from ovng.ids import IPAddress, NodeID, Prefix
 
 
@@ -25,8 +25,7 @@ def overlaps(one: Prefix, other: Prefix) -> bool:
     return covers(one, other) or covers(other, one)
 
 
-@dataclass(frozen=True)
-class RoutePolicy:
+class RoutePolicy(Frozen):
     """What the profile and the machine say. `connected` are the subnets of this machine's other interfaces."""
 
     network: Sequence[Prefix]

@@ -7,7 +7,7 @@ left: their events become calls on each other and on the data path, their datagr
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import signal
 from collections import Counter
 
@@ -93,10 +93,10 @@ class NodeService:
         self.switch.set_endpoints(profile.switch)
         self._doubling = profile.doubles
         config = SessionConfig(float(profile.rekey_seconds), preferred_ciphers(), self._doubling)
-        self.sessions = SessionManager(self.me, "node", self.trust, secrets.token_bytes, config, self._traffic)
+        self.sessions = SessionManager(self.me, "node", self.trust, os.urandom, config, self._traffic)
         largest = min(profile.mtu + limits.HEADER_SIZE + limits.TAG_SIZE, limits.MAX_PROBE_DATAGRAM)
         attachment_config = ClientConfig(profile.keepalive, copies=bool(self._doubling), datagram_max=largest)
-        self.client = AttachmentClient(self.me, secrets.token_bytes, make_aead, attachment_config)
+        self.client = AttachmentClient(self.me, os.urandom, make_aead, attachment_config)
         self.client.crl_held(self.trust.crl_number)
         self.routing = Routing(profile, self.trust.identity, self.tunnel, lambda: self.switch.ips)
         policy, deliver = self.routing.policy, self.path.write_tun

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from ovng.clock import Now
 from ovng.config.values import Endpoint
 from ovng.errors import SystemProblem
+from ovng.fields import Fields
 from ovng.ids import IPAddress, Locator
 from ovng.io import sockets
 from ovng.io.datapath import NodeDataPath
@@ -28,15 +28,14 @@ log = logging.getLogger(__name__)
 LOOK_UP_AGAIN, LOOK_UP_AGAIN_MAX = 2.0, 60.0  # seconds, doubling, while no address is known at all
 
 
-@dataclass(slots=True)
-class LinkPath:
+class LinkPath(Fields):
     """One path's socket, and the Switch's addresses as they answer there."""
 
     name: str
     udp: UdpSocket
     reaches: frozenset[IPAddress]
     """Those of the Switch's addresses to which the uplink has a way."""
-    addresses: SwitchAddresses = field(default_factory=SwitchAddresses)
+    addresses: SwitchAddresses
 
 
 class SwitchLink:
@@ -75,7 +74,7 @@ class SwitchLink:
         except SystemProblem as error:
             log.warning("uplink %s cannot be used: %s", name, error)
             return False
-        path = self._paths[slot] = LinkPath(name, udp, frozenset(reaches))
+        path = self._paths[slot] = LinkPath(name, udp, frozenset(reaches), SwitchAddresses())
         path.addresses.update(self._usable(path))
         self._use(slot)
         return True

@@ -7,17 +7,19 @@ from outside and raise only `Malformed`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ovng.errors import Malformed
+from ovng.fields import Frozen
 from ovng.limits import CRL_MAX
 
 _BOOLEAN, _INTEGER, _OCTETS, _OID = 0x01, 0x02, 0x04, 0x06
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
 _SEQUENCE = 0x30
 _CONTEXT_0 = 0xA0
+
+_MONTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_DAYS_TO_1970 = 719_162  # from the first day of the year 1, in the Gregorian calendar
 
 _CRL_NUMBER = bytes.fromhex("551d14")  # 2.5.29.20
 _SERIAL_MAX = 21  # RFC 5280, 4.1.2.2: 20 octets, and one for the sign
@@ -34,8 +36,7 @@ class CertificateFacts(NamedTuple):
     """DER SubjectPublicKeyInfo, as hashed into a node ID."""
 
 
-@dataclass(frozen=True, slots=True)
-class CrlFacts:
+class CrlFacts(Frozen):
     """What a revocation list says. Dates in seconds since 1970, UTC."""
 
     number: int
@@ -120,10 +121,15 @@ class _Walk:
             raise Malformed("der_time")
         year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
         hour, minute, second = int(text[8:10]), int(text[10:12]), int(text[12:14])
-        try:
-            return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
-        except (ValueError, OverflowError):
-            raise Malformed("der_time") from None
+        leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+        if not (year and 1 <= month <= 12 and 1 <= day <= _MONTHS[month - 1] + (leap and month == 2)):
+            raise Malformed("der_time")
+        if hour > 23 or minute > 59 or second > 59:
+            raise Malformed("der_time")
+        past = year - 1  # years that are over
+        days = past * 365 + past // 4 - past // 100 + past // 400 - _DAYS_TO_1970
+        days += sum(_MONTHS[: month - 1]) + (leap and month > 2) + day - 1
+        return float(days * 86_400 + hour * 3600 + minute * 60 + second)
 
     def end(self) -> None:
         if self.more:

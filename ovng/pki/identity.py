@@ -16,10 +16,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from ovng.errors import IdentityError, Malformed
+from ovng.fields import Frozen
 from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.pki.der import parse_certificate
 
@@ -30,8 +30,7 @@ CLUSTER_NAME = NETWORK_NAME
 PREFIXES_MAX = 256  # of one certificate; a Switch holds them for every node
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Frozen):
     """What a certificate proves, once its chain is verified. Dates in seconds since 1970."""
 
     network: str

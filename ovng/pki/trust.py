@@ -22,8 +22,8 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 
+from ovng.clock import utc
 from ovng.errors import ConfigError, IdentityError, Malformed
 from ovng.ids import NodeID
 from ovng.limits import CERTIFICATE_WARN_DAYS
@@ -275,6 +275,6 @@ def _minute(seconds: float) -> str:
 
 def _show(seconds: float, form: str) -> str:
     try:
-        return datetime.fromtimestamp(seconds, UTC).strftime(form)
+        return utc(seconds, form)
     except (ValueError, OverflowError, OSError):
         return f"{seconds:.0f} s after 1970"

@@ -7,9 +7,9 @@ another profile's tunnel) asks for nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from ovng.fields import Frozen
 from ovng.roaming.delta import Delta
 
 
@@ -19,8 +19,7 @@ class Action(Enum):
     LOOKUP_AGAIN = "look up again"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Frozen):
     """What to do, and the names of the answers that led to it, for the log and the status."""
 
     actions: frozenset[Action] = frozenset()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-
+from ovng.fields import Frozen, field_names
 from ovng.ids import IPAddress
 from ovng.roaming.snapshot import Interface, LinkSnapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(Frozen):
     """The answers. The first group is about the way to the Switch's address in use, the second about the rest."""
 
     way_gone: bool = False
@@ -37,7 +35,7 @@ class Delta:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Names of all answers that are yes."""
-        return tuple(entry.name for entry in fields(self) if getattr(self, entry.name))
+        return tuple(name for name in field_names(self) if getattr(self, name))
 
 
 def compare(before: LinkSnapshot, after: LinkSnapshot, switch: IPAddress | None) -> Delta:

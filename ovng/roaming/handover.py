@@ -22,9 +22,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ovng.clock import Now
+from ovng.fields import Fields, Frozen
 
 REMEMBERED = 32
 SETTLE_SECONDS = 1.0
@@ -34,8 +35,7 @@ Generation = tuple[int, int]
 """Peer, key ID."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Frozen):
     """What the data path has counted since its start, at one instant."""
 
     held: int = 0
@@ -44,20 +44,18 @@ class Counted:
     """Datagrams that left by another path than the one that could not send them."""
     copies: int = 0
     """Arrivals dropped because the same datagram had come before."""
-    arrived: Mapping[Generation, tuple[int, int]] = field(default_factory=dict)
+    arrived: Mapping[Generation, tuple[int, int]] = MappingProxyType({})
     """Of each receiving generation: the newest packet number, and how many packets came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Frozen):
     """Where data goes: path (0 … 3) and interface ("": any)."""
 
     path: int
     uplink: str
 
 
-@dataclass(frozen=True, slots=True)
-class Handover:
+class Handover(Frozen):
     """One move of all data, and what it cost. None: it cannot be known."""
 
     number: int
@@ -78,8 +76,7 @@ class Handover:
     """Packets of all peers that are missing below the newest that came. None: a generation ended meanwhile."""
 
 
-@dataclass(slots=True)
-class _Underway:
+class _Underway(Fields):
     at: float  # wall
     before: Place
     cause: str

@@ -77,17 +77,19 @@ class Path:
         self.deaths: int = 0 if before is None else before.deaths
         """That followed each other closely."""
         self._died: float = float("-inf") if before is None else before._died
-        if self.deaths >= FLAPS and self._flaps(now):
+        if self._damped(now):
             self.state, self.cause = State.DEAD, "flapping"
 
     def on(self, event: Event, now: float) -> bool:
         """True if the state is another now."""
-        new = TABLE[self.state, event]
-        changed = new != self.state
-        if new == State.DEAD and changed:
+        new, cause = TABLE[self.state, event], event.value
+        if event == Event.CHANGED and self.state in (State.DEAD, State.PROVING) and self._damped(now):
+            new, cause = State.DEAD, "flapping"  # its second address comes after the first: still the same return
+        elif new == State.DEAD != self.state:
             self._die(now)
+        changed = new != self.state
         if changed or event == Event.CHANGED:
-            self.state, self.since, self.cause = new, now, event.value
+            self.state, self.since, self.cause = new, now, cause
         return changed
 
     def gone(self, now: float) -> None:
@@ -115,6 +117,9 @@ class Path:
     def _die(self, now: float) -> None:
         self.deaths = self.deaths + 1 if self._flaps(now) else 1
         self._died = now
+
+    def _damped(self, now: float) -> bool:
+        return self.deaths >= FLAPS and self._flaps(now)
 
     def _flaps(self, now: float) -> bool:
         return now - self._died < FLAP_SECONDS + self._proving_seconds()

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from ovng.fields import Fields, Frozen
 from ovng.limits import MAX_PATHS
 from ovng.roaming.path import Event, Path, State
 from ovng.roaming.uplinks import Uplink
@@ -22,23 +22,20 @@ _REMEMBERED = 16  # uplinks that went
 _RANK = {State.READY: 0, State.PROVING: 1, State.JOINING: 2, State.DEAD: 3}
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Frozen):
     """Make a path of this uplink."""
 
     slot: int
     uplink: Uplink
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Frozen):
     """The uplink is gone, or nothing is to go by it any more."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Frozen):
     """The path's uplink is not as it was. `moved`: its address or gateway is another, so report at once."""
 
     slot: int
@@ -46,8 +43,7 @@ class Changed:
     moved: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Activate:
+class Activate(Frozen):
     """Data goes by this path from now on. `lost`: the one before is gone, and what was on its way by it."""
 
     slot: int
@@ -55,16 +51,14 @@ class Activate:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Frozen):
     """There is no way out: what applications send waits."""
 
 
 Action = Open | Close | Changed | Activate | Wait
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Fields):
     """One path: its uplink, and what we know of it."""
 
     uplink: Uplink
@@ -124,9 +118,11 @@ class Roamer:
 
     @property
     def standby(self) -> int:
-        """The path that data takes when the kernel refuses to send on the active one: the best other; −1: none."""
-        ready = (slot for slot, held in self.paths.items() if slot != self.active and held.path.state == State.READY)
-        return min(ready, key=self._order, default=-1)
+        """The path that data takes when the kernel refuses to send on the active one: the best other that answers; −1:
+        none."""
+        answering = State.READY, State.PROVING
+        others = (slot for slot, held in self.paths.items() if slot != self.active and held.path.state in answering)
+        return min(others, key=self._order, default=-1)
 
     def handle_timer(self, now: float) -> None:
         """States that end by themselves."""
@@ -185,7 +181,7 @@ class Roamer:
             if state == State.DEAD and better != State.DEAD:
                 self._activate(best, now, lost=True, cause=present.path.cause)  # perhaps a while ago
             elif better == State.READY:
-                lost = state != State.READY
+                lost = state not in (State.READY, State.PROVING)
                 self._activate(best, now, lost=lost, cause=cause if lost else "better path")
 
     def _order(self, slot: int) -> tuple[int, bool, int, int]:

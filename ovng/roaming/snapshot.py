@@ -8,13 +8,14 @@ stand beside it to tell *why* a way changed, and whether another look-up of the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
+from ovng.fields import Frozen
 from ovng.ids import IPAddress
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(Frozen):
     """One network interface, never the tunnel's own."""
 
     name: str
@@ -36,8 +37,7 @@ class Interface:
         return frozenset(address.version for address in self.addresses)
 
 
-@dataclass(frozen=True, slots=True)
-class DefaultRoute:
+class DefaultRoute(Frozen):
     """A route to everywhere."""
 
     family: int
@@ -50,8 +50,7 @@ class DefaultRoute:
     """That of `main` unless said otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Frozen):
     """How a datagram to one destination leaves: what the kernel would do now."""
 
     interface: int
@@ -63,16 +62,18 @@ class Way:
     """Of the route, lower is better; told in `ways_by_interface` only."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkSnapshot:
+_EMPTY: Mapping[Any, Any] = MappingProxyType({})
+
+
+class LinkSnapshot(Frozen):
     """All of it. Two snapshots compare equal when nothing changed."""
 
-    interfaces: Mapping[int, Interface] = field(default_factory=dict)
+    interfaces: Mapping[int, Interface] = _EMPTY
     """By index."""
     default_routes: frozenset[DefaultRoute] = frozenset()
-    ways: Mapping[IPAddress, Way] = field(default_factory=dict)
+    ways: Mapping[IPAddress, Way] = _EMPTY
     """By destination; one that cannot be reached, or only through the tunnel itself, is absent."""
-    ways_by_interface: Mapping[tuple[int, IPAddress], Way] = field(default_factory=dict)
+    ways_by_interface: Mapping[tuple[int, IPAddress], Way] = _EMPTY
     """How it would leave by this interface (index), if it had to; never loopback or a tunnel of ovng."""
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from ovng.config.mobility import PRIORITY_MAX, UplinkSettings
+from ovng.fields import Frozen, replace
 from ovng.ids import IPAddress
 from ovng.limits import MAX_PATHS
 from ovng.roaming.snapshot import LinkSnapshot, Way
@@ -15,17 +15,19 @@ DEFAULT_PRIORITY = 128
 """Of the uplink with the lowest route metric among those to which the profile gives no priority; the next has 129."""
 
 
-@dataclass(frozen=True, slots=True)
-class Uplink:
+class Uplink(Frozen):
     """One way out. Two compare equal when nothing about them changed."""
 
     name: str
     index: int
-    ways: Mapping[IPAddress, Way] = field(hash=False)
+    ways: Mapping[IPAddress, Way]
     """To each of the Switch's addresses that it reaches; in the order of the question."""
     priority: int = DEFAULT_PRIORITY
     """0 (best) … 255."""
     metered: bool = False
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.index, self.priority, self.metered))
 
     @property
     def versions(self) -> frozenset[int]:

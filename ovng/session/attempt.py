@@ -19,11 +19,11 @@ a few seconds have passed (`linger`), without a TLS object.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from ovng.clock import Now
 from ovng.errors import IdentityError, Malformed
+from ovng.fields import replace
 from ovng.ids import NodeID
 from ovng.limits import (
     ATTEMPT_DEADLINE,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ovng.fields import Frozen
 from ovng.limits import REKEY_SECONDS
 from ovng.wire.inner import Cipher, Doubling
 
 
-@dataclass(frozen=True, slots=True)
-class SessionConfig:
+class SessionConfig(Frozen):
     """`rekey_seconds` (1 … 86,400) is the age at which keys are replaced, minus up to 10 % jitter; a key serves at most
     three times as long. `ciphers`: what this machine offers, its preferred one first. `wish`: what peers shall send
     doubled."""

@@ -5,8 +5,7 @@ Key material is in no repr. Key IDs are 0 … 255; a receive key is found by (pe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from ovng.fields import Frozen, hidden
 from ovng.ids import NodeID
 from ovng.pki.identity import Identity
 from ovng.wire.inner import Attach, Doubling, Grant
@@ -15,8 +14,7 @@ AttemptRef = tuple[NodeID, int]
 """Names one handshake at the Switch: the node's ID and the attempt ID it chose."""
 
 
-@dataclass(frozen=True, slots=True)
-class InstallReceive:
+class InstallReceive(Frozen):
     """Packets from `peer` under `key_id` open with this: `cipher` (PROTOCOL 2), `key` 32 bytes, `iv` 12 bytes.
 
     `identity` is proved: it says which inner sources the peer may use. It comes ahead of `SessionUp`, whose first
@@ -25,26 +23,24 @@ class InstallReceive:
     peer: NodeID
     key_id: int
     cipher: int
-    key: bytes = field(repr=False)
-    iv: bytes = field(repr=False)
+    key: bytes = hidden()
+    iv: bytes = hidden()
     identity: Identity
 
 
-@dataclass(frozen=True, slots=True)
-class InstallSend:
+class InstallSend(Frozen):
     """Packets to `peer` are sealed with this from now on, numbers from 1; it replaces what was there. `wish`: which of
     them the peer wants doubled."""
 
     peer: NodeID
     key_id: int
     cipher: int
-    key: bytes = field(repr=False)
-    iv: bytes = field(repr=False)
+    key: bytes = hidden()
+    iv: bytes = hidden()
     wish: Doubling = Doubling.NONE
 
 
-@dataclass(frozen=True, slots=True)
-class ReachTold:
+class ReachTold(Frozen):
     """Datagrams of at most `size` bytes reach `peer` in one piece, as it says; told with each generation, ahead of
     `InstallSend`, and when it changes."""
 
@@ -52,23 +48,20 @@ class ReachTold:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class RetireReceive:
+class RetireReceive(Frozen):
     """Forget this receive key."""
 
     peer: NodeID
     key_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class RetireSend:
+class RetireSend(Frozen):
     """Forget the send key of `peer`; traffic to it waits."""
 
     peer: NodeID
 
 
-@dataclass(frozen=True, slots=True)
-class SessionUp:
+class SessionUp(Frozen):
     """A session, or a further generation of one, is ready both ways. `identity` is proved and may differ from that of
     the generation before."""
 
@@ -82,8 +75,7 @@ class SessionUp:
     handshake_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class SessionDown:
+class SessionDown(Frozen):
     """The session is gone and its keys are retired. `reason`: lower_snake; `text`: what the peer said, or empty."""
 
     peer: NodeID
@@ -91,8 +83,7 @@ class SessionDown:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectFailed:
+class ConnectFailed(Frozen):
     """There is no session with `peer` and none is coming until `connect()` is called again. `reason` as SessionDown;
     `detail`: for people."""
 
@@ -101,8 +92,7 @@ class ConnectFailed:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AttachRequested:
+class AttachRequested(Frozen):
     """At the Switch: a proved node asks for an attachment; answer with `SessionManager.grant(ref, …)`. `context`: what
     came with its latest datagram (the packed locator). The masters (32 bytes each) are those of `AttachSettled`: the
     ticket in the answer holds one, and the node's first report may come before its acknowledgement."""
@@ -111,34 +101,31 @@ class AttachRequested:
     identity: Identity
     request: Attach
     context: bytes
-    report_master: bytes = field(repr=False)
-    private_master: bytes = field(repr=False)
+    report_master: bytes = hidden()
+    private_master: bytes = hidden()
 
 
-@dataclass(frozen=True, slots=True)
-class AttachSettled:
+class AttachSettled(Frozen):
     """At the Switch: the node holds the GRANT, these masters (32 bytes each) are shared, its TLS object is gone."""
 
     ref: AttemptRef
     node_id: NodeID
-    report_master: bytes = field(repr=False)
-    private_master: bytes = field(repr=False)
+    report_master: bytes = hidden()
+    private_master: bytes = hidden()
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(Frozen):
     """At a node: the Switch granted the attachment."""
 
     switch_id: NodeID
     grant: Grant
-    report_master: bytes = field(repr=False)
-    private_master: bytes = field(repr=False)
+    report_master: bytes = hidden()
+    private_master: bytes = hidden()
     group: str
     handshake_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class AttachFailed:
+class AttachFailed(Frozen):
     """At a node: one try has failed. Unless `final` (the Switch refused: superseded, revoked) the next follows by
     itself, after `retry_seconds`."""
 
@@ -148,12 +135,11 @@ class AttachFailed:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CrlChanged:
+class CrlChanged(Frozen):
     """A peer passed on a newer revocation list; it is proved and in force. Sessions it revokes are being ended."""
 
     number: int
-    der: bytes = field(repr=False)
+    der: bytes = hidden()
 
 
 Event = (
@@ -173,8 +159,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
+class SessionInfo(Frozen):
     """One session for status. Ages in seconds on the boot clock; RTTs in seconds, None when not measured."""
 
     peer: NodeID

@@ -6,8 +6,7 @@ the rekey time, and dies at three times that, whatever happens. Ages count on th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ovng.fields import Fields
 from ovng.limits import KEY_MAX_AGE_FACTOR, REKEY_JITTER
 from ovng.pki.identity import Identity
 from ovng.session.attempt import Attempt
@@ -19,8 +18,7 @@ from ovng.wire.inner import Doubling
 IDLE_CHECK = 30.0  # how often an idle session whose rekey is due looks for traffic
 
 
-@dataclass(slots=True)
-class Generation:
+class Generation(Fields):
     """What one handshake yields: keys both ways, and who was there. A key is handed over once, and not kept."""
 
     session_id: int
@@ -77,8 +75,7 @@ class Generation:
         return InstallSend(self.identity.id, self.send_id, self.cipher, held.key, held.iv, self.wish)
 
 
-@dataclass(slots=True)
-class Session:
+class Session(Fields):
     """A session that is up. Ages count on the boot clock, round trips on the monotonic one."""
 
     generation: Generation

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ovng.fields import Frozen, hidden
 from ovng.ids import NodeID
 from ovng.wire.inner import Cipher
 
@@ -52,20 +52,18 @@ class KeyContext(NamedTuple):
         return _CONTEXT.pack(*self)
 
 
-@dataclass(frozen=True, slots=True)
-class DataKey:
+class DataKey(Frozen):
     """One direction of one generation."""
 
-    key: bytes = field(repr=False)
-    iv: bytes = field(repr=False)
+    key: bytes = hidden()
+    iv: bytes = hidden()
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
+class Secrets(Frozen):
     """What both ends share after READY."""
 
-    _secret: bytes = field(repr=False)
-    _context: bytes = field(repr=False)
+    _secret: bytes = hidden()
+    _context: bytes = hidden()
 
     @classmethod
     def of(cls, client_random: bytes, server_random: bytes, context: KeyContext) -> Secrets:

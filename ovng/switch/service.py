@@ -11,7 +11,7 @@ Nothing here sees VPN traffic, and nothing here holds an object per node.
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import signal
 from collections import Counter
 
@@ -65,8 +65,8 @@ class SwitchService:
         self.trust = trust_of(profile)
         me = self.trust.identity.id
         self.table = make_table(profile.max_nodes)
-        self.registrar = Registrar(me, self.table, secrets.token_bytes, make_aead, now, profile.network_prefixes)
-        self.sessions = SessionManager(me, "switch", self.trust, secrets.token_bytes)
+        self.registrar = Registrar(me, self.table, os.urandom, make_aead, now, profile.network_prefixes)
+        self.sessions = SessionManager(me, "switch", self.trust, os.urandom)
         self.path = SwitchDataPath(
             me, profile.listen, self.table, workers=profile.workers, gro=profile.offloads.gro, gso=profile.offloads.gso
         )
@@ -126,8 +126,8 @@ class SwitchService:
                 self._flush(now)  # a settled attachment counts for the very next datagram
             case PacketType.REPORT:
                 self._send(self.registrar.handle_report(datagram, source, now))
-                for node in self.registrar.replays():
-                    self.path.replay(node)
+                for replay in self.registrar.replays():
+                    self.path.replay(replay)
             case PacketType.PRIVATE:
                 self._send(self.registrar.handle_private(datagram, source, now))
             case PacketType.DATA:

@@ -13,10 +13,10 @@ HELLO carries as many bytes as COOKIE, so that no answer is larger than what ask
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from enum import IntEnum
 
 from ovng.errors import Malformed
+from ovng.fields import Frozen, hidden
 from ovng.limits import COOKIE_SIZE, STREAM_PIECE
 from ovng.wire.buffer import Reader
 
@@ -36,8 +36,7 @@ class ControlKind(IntEnum):
 _KINDS = {int(kind): kind for kind in ControlKind}
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(Frozen):
     """Asks for a cookie."""
 
     attempt: int
@@ -46,8 +45,7 @@ class Hello:
         return _PREFIX.pack(ControlKind.HELLO, self.attempt) + bytes(COOKIE_SIZE)
 
 
-@dataclass(frozen=True, slots=True)
-class Cookie:
+class Cookie(Frozen):
     """Gives a cookie. The responder keeps nothing."""
 
     attempt: int
@@ -57,8 +55,7 @@ class Cookie:
         return _PREFIX.pack(ControlKind.COOKIE, self.attempt) + self.cookie
 
 
-@dataclass(frozen=True, slots=True)
-class StreamPart:
+class StreamPart(Frozen):
     """One numbered piece (0 … 1100 bytes) of a TLS stream, with acknowledgements of the other direction.
 
     `number` 0 is an acknowledgement only. Bit i of `selective` says that message `cumulative` + 1 + i has arrived.
@@ -67,16 +64,15 @@ class StreamPart:
     number: int
     cumulative: int
     selective: int
-    piece: bytes = field(repr=False)
+    piece: bytes = hidden()
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(Frozen):
     """A stream part of one attempt. The initiator shows its cookie each time; the responder has none (None)."""
 
     attempt: int
     part: StreamPart
-    cookie: bytes | None = field(default=None, repr=False)
+    cookie: bytes | None = hidden(default=None)
 
     def pack(self) -> bytes:
         kind = ControlKind.STREAM_R if self.cookie is None else ControlKind.STREAM_I

@@ -8,10 +8,10 @@ that a newer peer can say more.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from enum import IntEnum
 
 from ovng.errors import Malformed
+from ovng.fields import Frozen, hidden
 from ovng.ids import LOCATOR_SIZE, Locator, NodeID
 from ovng.limits import INNER_MESSAGE_MAX, KEEPALIVE_MAX, KEEPALIVE_MIN, PROTOCOL_VERSION, SIZE_BASE, TICKET_MAX
 from ovng.wire.buffer import Reader
@@ -89,8 +89,7 @@ class Doubling(IntEnum):
     ALL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Frozen):
     """Both ends are proved; this is what the sender brings to the new keys. `random` (32 bytes) is secret."""
 
     purpose: Purpose
@@ -100,7 +99,7 @@ class Ready:
     generation: int
     key_id: int
     ciphers: int
-    random: bytes = field(repr=False)
+    random: bytes = hidden()
     crl_number: int
     preferred: int
     """Preferred cipher's number; 0 = did not say."""
@@ -130,8 +129,7 @@ class Ready:
         return _frame(InnerType.READY, body)
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Frozen):
     """Ends the session. `text`: at most 200 printable ASCII characters, for people."""
 
     reason: CloseReason
@@ -142,18 +140,16 @@ class Close:
         return _frame(InnerType.CLOSE, bytes([self.reason]) + text.encode("ascii"))
 
 
-@dataclass(frozen=True, slots=True)
-class Crl:
+class Crl(Frozen):
     """A revocation list newer than the receiver's: DER, at most 65,000 bytes, proved by its signature only."""
 
-    der: bytes = field(repr=False)
+    der: bytes = hidden()
 
     def pack(self) -> bytes:
         return _frame(InnerType.CRL, self.der)
 
 
-@dataclass(frozen=True, slots=True)
-class Attach:
+class Attach(Frozen):
     """A node asks for an attachment. `flags` 1 = start, 2 = continue `grant`; `keepalive` in seconds, 5 … 600."""
 
     flags: int
@@ -165,8 +161,7 @@ class Attach:
         return _frame(InnerType.ATTACH, _ATTACH.pack(self.flags, self.grant, self.instance, self.keepalive))
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Frozen):
     """The Switch's answer. `lifetime` in seconds; `ticket` (at most 512 bytes) is opaque to the node."""
 
     status: int
@@ -175,7 +170,7 @@ class Grant:
     boot_id: int
     observed: Locator
     crl_number: int
-    ticket: bytes = field(repr=False, default=b"")
+    ticket: bytes = hidden(default=b"")
 
     def pack(self) -> bytes:
         observed, length = self.observed.packed(), len(self.ticket)
@@ -183,8 +178,7 @@ class Grant:
         return _frame(InnerType.GRANT, body + self.ticket)
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Frozen):
     """Asks for a Pong with the same token."""
 
     token: int
@@ -193,8 +187,7 @@ class Ping:
         return _frame(InnerType.PING, self.token.to_bytes(8, "big"))
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(Frozen):
     """Answers a Ping."""
 
     token: int
@@ -203,8 +196,7 @@ class Pong:
         return _frame(InnerType.PONG, self.token.to_bytes(8, "big"))
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(Frozen):
     """Datagrams of at most `size` bytes (1,232 … 65,535) reach the sender of this in one piece, from now on."""
 
     size: int

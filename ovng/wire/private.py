@@ -6,11 +6,11 @@ The plaintext is kind 1, request ID 8, body. The nonce is random (NIST SP 800-38
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 from ovng.errors import Malformed
+from ovng.fields import Frozen
 from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.limits import HEADER_SIZE, HOLDERS_MAX, MAX_CONTROL_DATAGRAM, TAG_SIZE
 from ovng.wire.buffer import Reader, Writer
@@ -49,8 +49,7 @@ class Route(NamedTuple):
     node: NodeID
 
 
-@dataclass(frozen=True, slots=True)
-class Resolve:
+class Resolve(Frozen):
     """Who has this inner address?"""
 
     request: int
@@ -61,8 +60,7 @@ class Resolve:
         return writer.u8(self.address.version).put(self.address.packed).bytes()
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Frozen):
     """These nodes (at most 8) attached with `prefix`, the longest that holds the address. `lifetime` in seconds."""
 
     request: int
@@ -80,8 +78,7 @@ class Resolved:
         return writer.bytes()
 
 
-@dataclass(frozen=True, slots=True)
-class Routes:
+class Routes(Frozen):
     """Give me the route list from entry `start` on."""
 
     request: int
@@ -91,8 +88,7 @@ class Routes:
         return Writer().u8(PrivateKind.ROUTES).u64(self.request).u16(self.start).bytes()
 
 
-@dataclass(frozen=True, slots=True)
-class RouteList:
+class RouteList(Frozen):
     """One page (at most ROUTES_PER_PAGE) of `total` routes, as of `version`."""
 
     request: int
@@ -110,8 +106,7 @@ class RouteList:
         return writer.bytes()
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Frozen):
     """A push: who holds `prefix` has changed (None: the route list only). `counter` rises with every push."""
 
     counter: int

@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 from ovng.errors import Malformed
+from ovng.fields import Frozen, hidden
 from ovng.ids import Locator, NodeID
 from ovng.limits import (
     COOKIE_SIZE,
@@ -159,8 +159,7 @@ def echo_of(datagram: bytes) -> bytes:
     return datagram[-TAG_SIZE:][:ECHO_SIZE]
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Frozen):
     """What a node says. `keepalive` in seconds, 5 … 600; `offset` in bytes (GET_CRL only); `size` of the
     datagram (PROBE only)."""
 
@@ -169,7 +168,7 @@ class Update:
     observed: Locator
     keepalive: int
     cookie: bytes = NO_COOKIE
-    ticket: bytes = field(repr=False, default=b"")
+    ticket: bytes = hidden(default=b"")
     offset: int = 0
     size: int = 0
 
@@ -182,8 +181,7 @@ class Update:
         return data + tag(key, data)
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(Frozen):
     """A report was accepted. `lifetime`: seconds the path's lease now lasts; `proof`: what CONFIRM brings back."""
 
     common: Common
@@ -198,8 +196,7 @@ class Ack:
         return data + tag(key, data)
 
 
-@dataclass(frozen=True, slots=True)
-class Nak:
+class Nak(Frozen):
     """A report was refused. `last`: the highest sequence the Switch has seen of the path."""
 
     common: Common
@@ -211,15 +208,14 @@ class Nak:
         return data + tag(key, data)
 
 
-@dataclass(frozen=True, slots=True)
-class CrlPiece:
+class CrlPiece(Frozen):
     """Bytes `offset` … of a revocation list of `total` bytes; at most 1,024, never past its end."""
 
     common: Common
     number: int
     total: int
     offset: int
-    piece: bytes = field(repr=False)
+    piece: bytes = hidden()
 
     def pack(self, key: bytes) -> bytes:
         data = self.common.pack(ReportKind.CRL_PIECE)
@@ -227,8 +223,7 @@ class CrlPiece:
         return data + tag(key, data)
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(Frozen):
     """A PROBE of `size` bytes, 1,233 … 8,952, came through; this is as large."""
 
     common: Common
@@ -239,8 +234,7 @@ class Probed:
         return data + tag(key, data)
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Frozen):
     """A hint: the Switch does not know you; show this cookie and your ticket. `echo` zero: DATA caused it."""
 
     common: Common
@@ -251,8 +245,7 @@ class Challenge:
         return self.common.pack(ReportKind.CHALLENGE) + _CHALLENGE.pack(self.cookie, self.echo)
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
+class Mismatch(Frozen):
     """A hint: you were seen at `observed`, which is none of your locators."""
 
     dst: NodeID

@@ -201,14 +201,17 @@ def ping(node: Member | Host, address: str, count: int = 1, seconds: float = 10.
 
 
 class Iperf:
-    """One iperf3 test from `client` to `server`, under way."""
+    """One iperf3 test from `client` to `server`, under way: for so long, or of so much (as "500M") within that time."""
 
-    def __init__(self, client: Member, server: Member, seconds: float, *options: str, family: int = 4) -> None:
+    def __init__(
+        self, client: Member, server: Member, seconds: float, *options: str, family: int = 4, amount: str = ""
+    ) -> None:
         address = server.addresses[0 if family == 4 else 1]
         self._server = server.host.start("iperf3-server", "iperf3", "-s", "-1", "--forceflush")
         wait_until(lambda: "listening" in self._server.output, "iperf3 server")
+        end = ["-n", amount] if amount else ["-t", f"{seconds:g}"]
         self._client = client.host.start(
-            "iperf3", "iperf3", "-c", address, "-t", f"{seconds:g}", "-i", "0.1", "-J", "-C", "cubic", *options
+            "iperf3", "iperf3", "-c", address, *end, "-i", "0.1", "-J", "-C", "cubic", *options
         )
         self._seconds = seconds
 

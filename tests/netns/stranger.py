@@ -11,7 +11,6 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from ovng._fast.udp import Sender
@@ -19,6 +18,7 @@ from ovng.clock import now
 from ovng.config.profile import NodeProfile
 from ovng.demo.net import Host
 from ovng.errors import Malformed
+from ovng.fields import replace
 from ovng.ids import Locator, NodeID
 from ovng.io.credentials import memfd_path, read_profile, trust_of
 from ovng.limits import HEADER_SIZE

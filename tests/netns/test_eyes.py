@@ -11,10 +11,10 @@ import pytest
 
 from ovng.clock import now
 from ovng.demo.net import Process, wait_until
-from tests.netns.rig import Rig, Stream, say
+from tests.netns.rig import Rig, Stream, conversation, say
 from tests.netns.uplinks import block, two_uplinks
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 HOOK = """#!/bin/sh
 [ "$OVNG_EVENT" = handover ] && echo "$1 $2 $OVNG_PROFILE $OVNG_BEFORE_UPLINK $OVNG_CAUSE $OVNG_LOST" >> {output}
@@ -53,7 +53,7 @@ def test_a_removed_uplink(rig: Rig, tmp_path: Path) -> None:
     events = rig.alice.begin("events")
     watched = rig.alice.begin("status", "--json", "--watch", "0.2")
     wait_until(lambda: told(events, "following"), "stream of events")
-    replayed_before = rig.counter("tail_replayed")
+    replayed_before, before = rig.counter("tail_replayed"), conversation(rig.alice.status())
     with Stream(rig.alice, rig.bob, 1000) as there, Stream(rig.bob, rig.alice, 1000) as back:
         wait_until(lambda: there.count > 300 and back.count > 300, "streams")
         at = now().mono
@@ -65,6 +65,9 @@ def test_a_removed_uplink(rig: Rig, tmp_path: Path) -> None:
     sent_again = rig.counter("tail_replayed") - replayed_before
     silence = back.longest_silence(at) * 1000
     say(f"told: {move}; far side: silence {silence:.0f} ms, {sent_again} sent again, {back.lost()} lost")
+    assert max(there.longest_silence(at) * 1000, silence) < 300
+    assert there.duplicates == back.duplicates == 0
+    assert conversation(rig.alice.status()) == before
     assert (move["before_uplink"], move["uplink"], move["cause"]) == ("wifi", "lte", "uplink gone")
     assert 0 < move["gap_back_ms"] <= silence + 5
     assert 0 <= move["gap_out_ms"] <= move["gap_back_ms"]
@@ -92,7 +95,8 @@ def test_no_uplink_for_a_while(rig: Rig) -> None:
         at = now().mono
         for name in ("lte", "wifi"):
             rig.alice.host.ip("link", "set", name, "down")
-        wait_until(lambda: now().mono > at + 1.0, "outage")
+        gone = now().mono  # that is noticed some milliseconds later
+        wait_until(lambda: now().mono > gone + 1.05, "outage")
         rig.alice.host.ip("link", "set", "lte", "up")
         rig.alice.host.ip("route", "add", "default", "via", "10.2.0.1", "dev", "lte")
         wait_until(lambda: told(events, "handover"), "handover")
@@ -122,6 +126,7 @@ def test_a_silently_dead_uplink(rig: Rig) -> None:
     (move,) = told(events, "handover")
     silence = back.longest_silence(at) * 1000
     say(f"told: {move}; far side: silence {silence:.0f} ms, {back.lost()} lost of {back.sent}")
+    assert max(there.longest_silence(at) * 1000, silence) < 600
     assert (move["before_uplink"], move["uplink"], move["cause"]) == ("wifi", "lte", "silent")
     assert move["gap_back_ms"] == pytest.approx(silence, abs=30)
     assert 0 < move["gap_out_ms"] <= move["gap_back_ms"]
@@ -168,6 +173,6 @@ def test_the_switch_goes_and_the_node_ends(rig: Rig, hooks: Path) -> None:
     assert events.output.endswith("ovng: alice has ended\n")
     stopping = next(line for line in events.output.splitlines() if '"stopping"' in line)
     assert json.loads(stopping)["event"] == "stopping"
+    wait_until(lambda: lines(watched)[-1] == {"name": "alice", "error": "alice is not running"}, "live status of none")
     rig.alice.start()
     wait_until(lambda: lines(watched)[-1].get("switch", {}).get("attached"), "live status of the next process", 20)
-    assert {"name": "alice", "error": "alice is not running"} in lines(watched)

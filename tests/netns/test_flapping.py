@@ -11,7 +11,7 @@ from benchmarks.usage import cpu_used
 from tests.netns.rig import say
 from tests.netns.uplinks import two_uplinks
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 TIMES = 25
 EVERY = 0.02

@@ -9,7 +9,7 @@ import pytest
 from ovng.demo.net import Process
 from tests.netns.rig import Iperf, deployed, ping, rss, say
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 LOAD_BYTES = 20_000_000
 SECONDS = 3.0

@@ -33,7 +33,7 @@ def test_one_node_moves_under_iperf(rig: Rig) -> None:
     rig.meet()
     before = [conversation(node.status()) for node in rig.nodes]
     old = rig.where(rig.alice)
-    transfer = Iperf(rig.alice, rig.bob, 4)
+    transfer = Iperf(rig.alice, rig.bob, 4, "-b", "200M")
     wait_until(lambda: rig.bob.status()["peers"][0]["rx_packets"] > 1000, "transfer")
     move = rig.readdress(rig.alice)
     moved = now().mono
@@ -69,6 +69,7 @@ def test_a_move_costs_few_packets(rig: Rig) -> None:
     say(f"{silences[1] * 1000:.0f} ms back; {there.lost()} and {back.lost()} of 500 packets per second lost")
 
 
+@pytest.mark.alone
 def test_both_nodes_move_at_once_under_iperf(rig: Rig) -> None:
     rig.meet()
     before = [conversation(node.status()) for node in rig.nodes]

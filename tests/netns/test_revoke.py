@@ -65,6 +65,7 @@ def quick() -> Iterator[Rig]:
         yield made
 
 
+@pytest.mark.alone
 def test_rekeying_loses_no_packet(quick: Rig) -> None:
     rekey(quick, 20)
 

@@ -26,10 +26,11 @@ from ovng.clock import now
 from ovng.demo.capture import Capture
 from ovng.demo.net import Host, wait_until
 from ovng.limits import TAIL_MILLISECONDS
+from ovng.roaming.path import PROVING_SECONDS
 from ovng.wire.header import PacketType
-from tests.netns.rig import say
+from tests.netns.rig import Stream, say
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 TRIES = 3
 SWIFT = TAIL_MILLISECONDS - 100
@@ -38,6 +39,8 @@ PATIENCE = 20.0
 ARRIVALS = 300
 GAP_SECONDS = 10.0
 HELD_SECONDS = 1.0
+RESUMED_SECONDS = 1.0
+"""A busy machine's round trip. TCP by itself waits for two seconds then (0.2 s, doubled six times)."""
 _ADDRESSES, _PAYLOAD = 26, 42  # octets of an Ethernet frame with IPv4
 
 Act = Callable[[Running], Moment]
@@ -142,16 +145,22 @@ def test_the_active_uplink_is_removed(system: Running) -> None:
 
 
 def test_the_active_uplink_is_silently_dead(system: Running) -> None:
-    """S5: it is up, and swallows everything."""
-    dead = events.ActiveUplink()
-    samples, _ = across(system, dead.death, lambda probe: left_for_the_other(system, probe), dead.healed, tries=1)
+    """S5: it is up, and swallows everything. When it is well again it is preferred again, but has to prove itself."""
+    dead, back = events.ActiveUplink(), Return(system)
+    samples, (seen, _) = across(
+        system, dead.death, lambda probe: left_for_the_other(system, probe), dead.healed, back, tries=1
+    )
     assert 0 < max(gaps(samples)) < 2000
-    say(f"silently dead: lost {samples['lost']:.0f} of both directions")
+    assert back.seconds > PROVING_SECONDS
+    assert seen.up.lost(*back.window) == seen.down.lost(*back.window) == 0
+    say(f"silently dead: lost {samples['lost']:.0f} of both directions; preferred again after {back.seconds:.1f} s")
 
 
 def test_no_network_for_a_while(fresh: Running) -> None:
-    """S7: then another one. No handshake, both TCP connections live, and what was sent last has waited."""
-    a = fresh.world.a
+    """S7: then another one. No handshake, both TCP connections live, no application is told of an error. What was sent
+    last has waited, and TCP goes on with it: its own timer would be due seconds later."""
+    a, members = fresh.world.a, fresh.members
+    assert members is not None
     old, new = moving(fresh, "a")
     coverage = events.CoverageGap(GAP_SECONDS)
 
@@ -163,10 +172,16 @@ def test_no_network_for_a_while(fresh: Running) -> None:
 
     a.lte.down()
     try:
-        samples, (seen, moment) = across(fresh, coverage, look, tries=1)
+        with Stream(members["a"], members["b"], 50) as there, Stream(members["b"], members["a"], 50) as back:
+            samples, (seen, moment) = across(fresh, coverage, look, tries=1)
     finally:
         a.lte.up()
+    assert (there.refused, back.refused) == (0, 0)
     assert max(gaps(samples)) < 2000
+    first, resumed = seen.up.first(moment.usable), next(at for at in seen.stream if at > moment.usable)
+    assert first is not None
+    say(f"TCP goes on {1000 * (resumed - first):.0f} ms after the first datagram")
+    assert resumed - first < RESUMED_SECONDS
     assert seen.up.lost(moment.usable - HELD_SECONDS, moment.usable) == 0
 
 
@@ -207,11 +222,13 @@ def across(
     act: Act,
     look: Look,
     undo: Callable[[Running], None] = lambda _: None,
+    back: Look = lambda _: None,
     *,
     tries: int = TRIES,
 ) -> tuple[Samples, tuple[Seen, Moment]]:
     """Let something happen under traffic, and `look` at the far side while traffic goes on. Whatever it was: sessions,
-    attachments and TCP connections live. What took so long that it must cost something happens again, up to `tries`."""
+    attachments and TCP connections live. What took so long that it must cost something happens again, up to `tries`.
+    `back` looks when it is undone."""
     before = system.conversation()
     for _ in range(tries):
         probe = Probe(system.world.star, system.tunnel.a, system.tunnel.b)
@@ -223,6 +240,7 @@ def across(
             window = Window(moment, now().mono, False)
         finally:
             undo(system)
+        back(probe)
         seen = probe.stop()
         samples = samples_of(seen, window)
         say(", ".join(f"{name} {value:.0f}" for name, value in samples.items()))
@@ -246,6 +264,26 @@ def left_for_the_other(system: Running, probe: Probe) -> None:
     on_wire = wire(system.world.internet, ["a-wifi", "a-lte"], probe)
     assert on_wire[a.lte.seen_as, "data"] > ARRIVALS
     assert on_wire[a.wifi.seen_as, "data"] == 0
+
+
+class Return:
+    """Looks at how data of `a` comes back to its Wi-Fi: by the Switch's table, and a capture."""
+
+    def __init__(self, system: Running) -> None:
+        self._system = system
+        self.seconds = 0.0
+        """Until the Switch says so."""
+        self.window = 0.0, 0.0
+        """From the beginning to the end of that."""
+
+    def __call__(self, probe: Probe) -> None:
+        a, began = self._system.world.a, now().mono
+        seen_at(self._system, "a", a.wifi.seen_as, 70)
+        self.seconds = now().mono - began
+        on_wire = wire(self._system.world.internet, ["a-wifi", "a-lte"], probe)
+        assert on_wire[a.wifi.seen_as, "data"] > ARRIVALS
+        assert on_wire[a.lte.seen_as, "data"] == 0
+        self.window = began, began + self.seconds
 
 
 def wire(host: Host, devices: list[str], probe: Probe) -> Counter[tuple[str, str]]:

@@ -29,7 +29,7 @@ class Machine:
     """A namespace with profiles of one network."""
 
     def __init__(self, folder: Path) -> None:
-        self.namespace, self.folder = f"system-v{os.getpid()}", folder
+        self.namespace, self.folder = f"verbs-{os.getpid()}-0-system", folder
         self.environment = {**os.environ, "OVNG_RUNTIME_DIR": str(folder / "run"), "PYTHONPATH": str(REPOSITORY)}
         self._services: list[subprocess.Popen[str]] = []
         subprocess.run(["ip", "netns", "add", self.namespace], check=True)

@@ -97,6 +97,25 @@ def test_three_packages_and_what_they_keep() -> None:
     assert conffiles[1] == (FILES / "ovng.keep").read_text() == "/etc/config/ovng\n/etc/ovng/\n"
 
 
+def test_a_router_holds_only_what_it_needs() -> None:
+    """Each of these costs memory for as long as a node runs (`make footprint`)."""
+    code = "import sys, ovng.cli.main, ovng.cli.up, ovng.io.nlmessages; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    heavy = {
+        "ctypes",
+        "dataclasses",
+        "datetime",
+        "lzma",
+        "pyroute2",
+        "random",
+        "secrets",
+        "shutil",
+        "yaml",
+        "ovng.io.poll",
+    }
+    assert not heavy & set(done.stdout.split())
+
+
 def test_a_node_needs_only_what_the_package_depends_on() -> None:
     """What a router's node and commands load, by the package of OpenWrt that has it."""
     code = (

@@ -12,7 +12,7 @@ import pytest
 from tests.quality.sources import ROOT, imports, module_name, product, relative
 
 ROWS = [
-    ("errors", "ids", "limits", "clock"),
+    ("errors", "ids", "limits", "clock", "fields"),
     ("wire", "config", "pki"),
     ("session", "roaming", "forwarding", "cluster"),
     ("io", "fabric"),
@@ -33,8 +33,8 @@ FAST = "the data plane has one door, io: everything else is testable without com
 SANS_IO = ("wire", "session", "roaming", "forwarding", "cluster", "config", "pki")
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "time": (("clock",), "only clock.py reads time; everyone else is handed a Now, so that tests run in virtual time"),
-    "random": ((), "random bytes come in as a function, from secrets at the edges"),
-    "secrets": (("io", "node", "switch"), "logic is handed its randomness"),
+    "random": ((), "random bytes come in as a function, from os.urandom at the edges"),
+    "secrets": ((), "a service would keep all that it loads; os.urandom, at the edges, is the same"),
     "socket": (("io", "demo"), "only io touches the network; bytes go in and out of everything else"),
     "select": (("io",), "only io waits"),
     "selectors": ((), "asyncio is the only loop"),

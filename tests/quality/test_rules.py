@@ -33,6 +33,12 @@ CALLS_REFUSED = {
     "os.system": "no shell",
     "yaml.load": "it makes objects: the node tree is read instead",
 }
+CALLS_ALLOWED = {
+    ("ovng/fields.py", "exec"): "the fields of our own classes, as dataclasses do it",
+    ("ovng/io/datapath.py", "os.urandom"): "the edge",
+    ("ovng/io/files.py", "os.urandom"): "the edge",
+    ("ovng/io/switchpath.py", "os.urandom"): "the edge",
+}
 SLEEPERS = {"ovng/io/control.py": "out of descriptors: accept again in a second"}
 
 tests = sorted((ROOT / "tests").rglob("*.py"))
@@ -74,7 +80,8 @@ def secret_comparisons(module: ast.Module) -> list[int]:
 def test_refused_calls(path: Path) -> None:
     for line, name in _calls(path):
         for refused, reason in CALLS_REFUSED.items():
-            assert not f".{name}".endswith(f".{refused}"), f"{relative(path)}:{line}: {name}: {reason}"
+            allowed = (relative(path), name) in CALLS_ALLOWED
+            assert allowed or not f".{name}".endswith(f".{refused}"), f"{relative(path)}:{line}: {name}: {reason}"
         assert not name.endswith("sleep") or relative(path) in SLEEPERS, f"{relative(path)}:{line}: nothing sleeps"
 
 

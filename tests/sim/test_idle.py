@@ -14,7 +14,9 @@ NEVER = 1e9
 
 
 @pytest.mark.parametrize("same_port", [True, False], ids=["same port", "another port"])
-@pytest.mark.parametrize("hold", [30, 45, 60, 100, 180, NEVER])
+@pytest.mark.parametrize(
+    "hold", [30, 180, NEVER, *(pytest.param(hold, marks=pytest.mark.long) for hold in (45, 60, 100))]
+)
 def test_the_keepalive_learns_how_long_the_nat_holds(hold: float, same_port: bool) -> None:
     world = IdleWorld([Nat(hold, same_port)])
     world.run(DAY)

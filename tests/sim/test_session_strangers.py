@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
+from ovng.fields import replace
 from ovng.ids import Locator, NodeID
 from ovng.limits import ATTEMPTS_PENDING, GENERATION_MAX
 from ovng.session.attempt import Attempt

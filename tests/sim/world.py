@@ -259,7 +259,7 @@ class World:
 
     def _step(self, limit: float) -> bool:
         """On to the next thing that happens; False if that is nothing before `limit`."""
-        deadlines = [(machine, machine.deadline(self.now_of(machine))) for machine in self._machines()]
+        deadlines = [(machine, machine.due(self.now_of(machine))) for machine in self._machines()]
         times = [due - machine.clock.mono for machine, due in deadlines if due is not None]
         times += [
             at for place in self.places for at in (place.link.up.next(), place.link.down.next()) if at is not None

@@ -26,6 +26,27 @@ class Clock:
         self.mono -= seconds
 
 
+class Driven:
+    """When it is due is asked as a driver asks it: after something was carried out, for nothing changes in between."""
+
+    clock: Clock
+
+    def __init__(self) -> None:
+        self.flushes = 0
+        self._due: tuple[tuple[int, float], float | None] | None = None
+
+    def deadline(self, now: Now) -> float | None:
+        """On its monotonic clock."""
+        raise NotImplementedError
+
+    def due(self, now: Now) -> float | None:
+        """Its deadline."""
+        state = self.flushes, self.clock.mono
+        if self._due is None or self._due[0] != state:
+            self._due = state, self.deadline(now)
+        return self._due[1]
+
+
 class Machine(Protocol):
     """Anything that lives in the world."""
 
@@ -34,6 +55,9 @@ class Machine(Protocol):
 
     def deadline(self, now: Now) -> float | None:
         """On its monotonic clock."""
+
+    def due(self, now: Now) -> float | None:
+        """The deadline as of the last flush."""
 
     def handle_timer(self, now: Now) -> None: ...
     def flush(self, now: Now) -> None:

@@ -24,7 +24,7 @@ from ovng.session.manager import SessionManager
 from ovng.wire.header import PacketType, parse_header
 from ovng.wire.inner import Doubling
 from tests.pki_fixture import Member
-from tests.sim.world_host import Clock, load_trust
+from tests.sim.world_host import Clock, Driven, load_trust
 from tests.sim.world_path import MemoryAead, MemoryPath
 
 NETWORK_PREFIXES: tuple[Prefix, ...] = (ipaddress.ip_network("10.77.0.0/16"), ipaddress.ip_network("fd77::/64"))
@@ -43,7 +43,7 @@ class Options:
     doubles: Doubling = Doubling.NONE
 
 
-class Node:
+class Node(Driven):
     """One process with this profile. `transmit` takes datagrams for the Switch, `deliver` packets for applications."""
 
     def __init__(
@@ -54,6 +54,7 @@ class Node:
         transmit: Callable[[bytes], None],
         deliver: Callable[[bytes], None],
     ) -> None:
+        super().__init__()
         self.member, self.clock, self.options = member, clock, options
         self._transmit, self._deliver = transmit, deliver
         self.id: NodeID = member.id
@@ -128,6 +129,7 @@ class Node:
 
     def flush(self, now: Now) -> None:
         """Carry out what the machines decided, until nothing is left to do."""
+        self.flushes += 1
         while self.alive:
             seen, self.path.events = self.path.events, []
             for told in seen:

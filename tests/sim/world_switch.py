@@ -20,7 +20,7 @@ from ovng.session import events as session
 from ovng.session.manager import SessionManager
 from ovng.wire.header import PacketType, parse_header
 from tests.pki_fixture import Member
-from tests.sim.world_host import Clock, load_trust
+from tests.sim.world_host import Clock, Driven, load_trust
 from tests.sim.world_node import NETWORK_PREFIXES
 from tests.sim.world_path import MemoryAead
 
@@ -31,10 +31,11 @@ def honest(datagram: bytes) -> bytes:
     return datagram
 
 
-class Switch:
+class Switch(Driven):
     """`transmit(datagram, locator)` sends."""
 
     def __init__(self, member: Member, clock: Clock, transmit: Callable[[bytes, Locator], None]) -> None:
+        super().__init__()
         self.member, self.clock, self._transmit = member, clock, transmit
         self.id: NodeID = member.id
         self.alive = False
@@ -149,6 +150,7 @@ class Switch:
 
     def flush(self, now: Now) -> None:
         """Carry out what the machines decided, until nothing is left to do."""
+        self.flushes += 1
         while events := self.sessions.events():
             for event in events:
                 self.log.append(event)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import pytest
 
 from ovng.forwarding.clientevents import LocatorChanged, PathAnswered, PathSilent
-from ovng.forwarding.store import Slots
+from ovng.forwarding.store import Replay, Slots
 from ovng.ids import Locator
 from ovng.limits import PROBE_MIN, PROBES_LOST_MAX
 from ovng.wire.header import PacketType, parse_header
@@ -91,7 +91,7 @@ def test_one_report_moves_the_data_to_a_known_path(two: ClientScene, lost: bool)
     assert (index, report.kind) == (1, ReportKind.MOVE)
     assert (ReportFlags.REPLAY in report.common.flags) == lost
     assert slots(two)[1] == 1
-    assert two.switch.replays() == ([TRUCK] if lost else [])
+    assert two.switch.replays() == ([Replay(TRUCK, rest=False)] if lost else [])
     assert [event.observed for event in two.seen(LocatorChanged)] == [AWAY]
 
 

@@ -77,7 +77,7 @@ def flow_of(packet: bytes) -> bytes:
     return packet[6:7] + packet[8:44]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_nothing_is_lost_changed_or_overtaken_within_a_flow(data: st.DataObject) -> None:
     """Trains of up to 12 flows, interleaved, some packets lost, repeated or damaged."""

@@ -148,8 +148,7 @@ def test_without_a_second_path_the_flag_stays(rig: TwoPaths, second: int) -> Non
     for number in (1, 2):
         rig.send(OUT)
         assert doubled(rig.left()) == (number, OUT)
-    until(lambda: rig.path.stats()["sent_packets"] == 2)
-    assert rig.path.stats()["sent_messages"] == 2
+    until(lambda: [rig.path.stats()[name] for name in ("sent_packets", "sent_messages")] == [2, 2])
 
 
 def test_refused_settings(rig: TwoPaths) -> None:

@@ -240,6 +240,7 @@ def test_what_is_sent_again_goes_by_the_path_in_use(ready: Rig, other: socket.so
     ready.path.set_active(-1)
     ready.path.send_again(since)
     ready.send(OUT)
+    until(lambda: ready.path.stats()["held"] == 1)  # until there is a path
     ready.path.set_active(1)
     assert opened(ready.left())[0] == 2, "without a path nothing is sent again"
 

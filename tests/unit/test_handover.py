@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ovng.clock import Now
+from ovng.fields import replace
 from ovng.roaming.handover import REMEMBERED, SETTLE_SECONDS, Counted, Handover, Handovers, Place
 
 WIFI, LTE = Place(0, "wifi"), Place(1, "lte")

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ovng.errors import Malformed
+from ovng.fields import replace
 from ovng.ids import Locator, NodeID
 from ovng.limits import INNER_MESSAGE_MAX
 from ovng.wire.inner import (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import NamedTuple
 
 from ovng.clock import Now
+from ovng.fields import replace
 from ovng.ids import IPAddress, NodeID, Prefix
 from ovng.node.overlay import Holders, Overlay
 from ovng.node.policy import RoutePolicy

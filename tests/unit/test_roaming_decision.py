@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from ipaddress import ip_address
 
 import pytest
 
+from ovng.fields import field_names, replace
 from ovng.ids import IPAddress
 from ovng.roaming.decision import NOTHING, RULES, RULES_WITHOUT_WAY, Action, decide
 from ovng.roaming.delta import Delta, compare
@@ -15,7 +15,7 @@ from ovng.roaming.snapshot import DefaultRoute, Interface, LinkSnapshot, Way
 
 LOOKUP = Action.LOOKUP_AGAIN
 SWITCH, SWITCH6 = ip_address("203.0.113.9"), ip_address("2001:db8:f::9")
-ANSWERS = [field.name for field in dataclasses.fields(Delta)]
+ANSWERS = list(field_names(Delta))
 WLAN, LTE, VETH = 2, 3, 9
 
 
@@ -123,7 +123,7 @@ NOWHERE = snapshot({WLAN: Interface("wlan0", True, False)})
         pytest.param(AT_HOME_WITH_LTE, AT_HOME, {"default_route_changed"}, set(), id="a spare went"),
         pytest.param(
             AT_HOME_WITH_LTE,
-            dataclasses.replace(AT_HOME_WITH_LTE, ways={SWITCH: MOBILE}),
+            replace(AT_HOME_WITH_LTE, ways={SWITCH: MOBILE}),
             {"source_address_changed", "interface_changed"},
             {LOOKUP},
             id="somebody prefers the other uplink",
@@ -137,17 +137,13 @@ NOWHERE = snapshot({WLAN: Interface("wlan0", True, False)})
         ),
         pytest.param(
             AT_HOME,
-            dataclasses.replace(
-                AT_HOME, interfaces={WLAN: dataclasses.replace(AT_HOME.interfaces[WLAN], carrier=False)}
-            ),
+            replace(AT_HOME, interfaces={WLAN: replace(AT_HOME.interfaces[WLAN], carrier=False)}),
             {"-"},
             set(),
             id="the cable is out, the routes are still there",
         ),
         pytest.param(
-            dataclasses.replace(
-                AT_HOME, interfaces={WLAN: dataclasses.replace(AT_HOME.interfaces[WLAN], carrier=False)}
-            ),
+            replace(AT_HOME, interfaces={WLAN: replace(AT_HOME.interfaces[WLAN], carrier=False)}),
             AT_HOME,
             {"carrier_back", "address_gained"},
             set(),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovng.limits import MAX_PATHS
-from ovng.roaming.path import JOINING_SECONDS, PROVING_SECONDS, Event, State
+from ovng.roaming.path import JOINING_SECONDS, PROVING_SECONDS, PROVING_SECONDS_MAX, Event, State
 from ovng.roaming.roamer import Activate, Changed, Close, Open, Roamer, Wait
 from ovng.roaming.snapshot import Way
 from ovng.roaming.uplinks import Uplink
@@ -83,6 +83,48 @@ def test_a_flapping_uplink_that_is_the_only_one_is_used_at_once() -> None:
         roamer.set_uplinks((), 1.0 + number)
         roamer.set_uplinks((WIFI,), 1.1 + number)
         assert roamer.actions()[-1] == Activate(0, True, "uplink")
+
+
+def test_a_second_address_does_not_end_the_damping() -> None:
+    """IPv6 comes a while after IPv4, each time."""
+    roamer = made(WIFI, LTE, answered=(0, 1))
+    both = uplink("wifi", 128, source="10.0.0.3")
+    for went in (1.0, 1.2):
+        roamer.set_uplinks((LTE,), went)
+        roamer.set_uplinks((WIFI, LTE), went + 0.1)
+    roamer.set_uplinks((both, LTE), 1.4)
+    assert (roamer.active, roamer.paths[0].path.state) == (1, State.DEAD)
+    roamer.on(0, Event.ANSWERED, 1.5)
+    roamer.set_uplinks((WIFI, LTE), 1.6)
+    roamer.on(0, Event.ANSWERED, 1.7)
+    assert (roamer.active, roamer.paths[0].path.state) == (1, State.PROVING)
+    roamer.handle_timer(1.7 + 2 * PROVING_SECONDS)
+    assert roamer.active == 0
+
+
+@given(st.lists(st.tuples(st.floats(0.02, 90.0), st.floats(0.02, 90.0), st.booleans()), max_size=30), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_the_preferred_uplink_is_back_within_a_minute_whatever_it_did(
+    history: list[tuple[float, float, bool]], alone: bool
+) -> None:
+    """Away for so long, there for so long, answering or not: then it stays. Alone it is used whenever it is there."""
+    others = () if alone else (LTE,)
+    roamer, now = made(WIFI, *others, answered=(0,) if alone else (0, 1)), 1.0
+    for away, there, answers in [*history, (0.1, 2 * PROVING_SECONDS_MAX, True)]:
+        roamer.set_uplinks(others, now)
+        now += away
+        roamer.set_uplinks((WIFI, *others), now)
+        answered = now + 0.04
+        for at in (answered, *(answered + second / 2 for second in range(1, int(2 * there)))):
+            slot = next(slot for slot, held in roamer.paths.items() if held.uplink == WIFI)
+            assert not alone or roamer.active == slot
+            if at < now + there:
+                roamer.handle_timer(at)
+                if answers:
+                    roamer.on(slot, Event.ANSWERED, at)
+                if answers and at >= answered + PROVING_SECONDS_MAX:
+                    assert roamer.active == slot
+        now += there
 
 
 def test_a_better_uplink_is_taken_only_when_it_answers_and_nothing_is_lost() -> None:
@@ -195,6 +237,10 @@ def test_the_best_other_that_is_ready_stands_by() -> None:
     assert roamer.standby == 1
     roamer.on(0, Event.SILENT, 2.0)
     assert (roamer.active, roamer.standby) == (1, 2)
+    roamer.set_uplinks((WIFI, LTE), 3.0)
+    assert roamer.standby == -1
+    roamer.on(0, Event.ANSWERED, 3.0)
+    assert roamer.standby == 0, "better than none, while it proves itself"
     roamer.set_uplinks((LTE,), 3.0)
     assert (roamer.active, roamer.standby) == (1, -1)
 

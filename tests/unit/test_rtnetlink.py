@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovng.io.rtnetlink import RTM_GETADDR, Raw, RouteSocket, split
+from ovng.io.rtnetlink import RTM_GETADDR, Message, Raw, RouteSocket, split
 
 
 def message(kind: int, body: bytes, sequence: int = 7, flags: int = 0) -> bytes:
@@ -56,15 +58,26 @@ def address(last: int, sequence: int, flags: int = 0) -> bytes:
     return message(20, struct.pack("=BBBBIHH4B", 2, 24, 0, 0, 3, 8, 2, 192, 0, 2, last), sequence, flags)
 
 
-def dumped(*tries: list[bytes]) -> tuple[list[str], int]:
-    """The addresses that a dump gives when the kernel answers its tries so, and how often it was torn."""
+@contextmanager
+def told(*tries: list[bytes]) -> Iterator[RouteSocket]:
+    """A socket whose dumps the kernel answers so, one after the other."""
     kernel, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with kernel, contextlib.closing(RouteSocket()) as route_socket:
         route_socket._socket.close()
         route_socket._socket = ours
         for sequence, entries in enumerate(tries, 1):
             kernel.send(b"".join([*entries, message(3, bytes(4), sequence)]))
-        found = route_socket.dump(RTM_GETADDR, route_socket.message(RTM_GETADDR))
+        yield route_socket
+
+
+def addresses(route_socket: RouteSocket) -> list[Message]:
+    return route_socket.dump(RTM_GETADDR, route_socket.message(RTM_GETADDR))
+
+
+def dumped(*tries: list[bytes]) -> tuple[list[str], int]:
+    """The addresses that a dump gives when the kernel answers its tries so, and how often it was torn."""
+    with told(*tries) as route_socket:
+        found = addresses(route_socket)
         return sorted(entry.get_attr("IFA_LOCAL") for entry in found), route_socket.torn
 
 
@@ -76,3 +89,12 @@ def test_a_table_that_never_stands_still_is_what_was_seen_of_it() -> None:
     """Each try may miss an entry, or tell one twice."""
     tries = [[address(1 + number % 2, number, INTERRUPTED)] * 2 for number in range(1, 5)]
     assert dumped(*tries) == (["192.0.2.1", "192.0.2.2"], 1)
+
+
+def test_what_was_told_before_is_not_decoded_again() -> None:
+    """Each look asks for whole tables, and a move waits for it."""
+    with told([address(1, 1), address(2, 1)], [address(1, 2), address(3, 2)], [address(2, 3)]) as route_socket:
+        first, second, third = (addresses(route_socket) for _ in range(3))
+    assert second[0] is first[0]
+    assert [entry.get_attr("IFA_LOCAL") for entry in second] == ["192.0.2.1", "192.0.2.3"]
+    assert third[0] is not first[1], "only of the last dump"

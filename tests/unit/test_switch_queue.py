@@ -74,6 +74,24 @@ def test_what_loses_nothing(sent: list[list[bytes]], short_queue: bool) -> None:
     assert late(sent, short_queue=short_queue)[1] == 0
 
 
+def test_interleaved_trains_are_sorted_together() -> None:
+    """Datagrams for 16 nodes in turn, two in a train for each: a send for each node."""
+    ids = [(0xC0 + i) << 56 for i in range(16)]
+    w = World(short_queue=False)
+    try:
+        a = w.node(A)
+        for node in ids:
+            w.node(node)
+        for i in range(10):
+            a.send_train([header(ids[j % 16], A, DATA, number=32 * i + j) + bytes(1300) for j in range(32)])
+        w.path.start()
+        wait_until(lambda: w.count("forwarded") == 320, "all")
+        assert w.count("sent") == 320
+        assert w.count("sent_messages") <= 32, "128 KiB at a time would be 48"
+    finally:
+        w.close()
+
+
 def test_the_kernel_stamps() -> None:
     w = World(short_queue=False)
     try:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from ovng.forwarding.store import Replay
 from ovng.limits import TAIL_BYTES, TAIL_MILLISECONDS
 from tests.switch_fixture import CONTROL, A, B, FakeNode, World, header, world
 
@@ -22,6 +23,10 @@ def moved(w: World, node: FakeNode) -> FakeNode:
     return away
 
 
+def again(w: World, node: FakeNode, *, rest: bool = False) -> None:
+    w.path.replay(Replay(node.id, rest))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_the_tail_goes_to_where_the_node_is_now_in_order(host: str) -> None:
     with world() as w:
@@ -30,7 +35,7 @@ def test_the_tail_goes_to_where_the_node_is_now_in_order(host: str) -> None:
         sent = [a.send(B, text, number=i + 1) for i, text in enumerate(THREE)]
         assert b.receive(3) == sent
         away = moved(w, b)
-        w.path.replay(b.id)
+        again(w, b)
         assert away.receive(3) == sent
         assert w.count("tail_kept") == w.count("tail_replayed") == 3
 
@@ -41,7 +46,7 @@ def test_who_did_not_ask_is_sent_nothing_again() -> None:
         a.send(B, b"once")
         b.receive()
         away = moved(w, b)
-        w.path.replay(b.id)
+        again(w, b)
         after = a.send(B, b"after")
         assert away.receive() == [after]
         away.assert_silent()
@@ -56,7 +61,7 @@ def test_control_is_not_kept() -> None:
         data = a.send(B, b"data")
         b.receive(2)
         away = moved(w, b)
-        w.path.replay(b.id)
+        again(w, b)
         assert away.receive() == [data]
 
 
@@ -72,7 +77,7 @@ def test_what_is_old_is_not_sent_again() -> None:
         new = a.send(B, b"new")
         b.receive()
         away = moved(w, b)
-        w.path.replay(b.id)
+        again(w, b)
         assert away.receive() == [new]
 
 
@@ -85,7 +90,7 @@ def test_a_node_that_moves_again_gets_no_more_than_its_credit() -> None:
         away = w.node(b.id, attached=False)
         w.place(b, b.locator, away.locator, active=1, fallback=0, mask=0b10)
         w.table.set_credit(b.id, 0, 3500)
-        w.path.replay(b.id)
+        again(w, b)
         assert away.receive(3) == sent[:3]
         w.wait_count("tail_replayed", 3)
         away.assert_silent()
@@ -100,7 +105,7 @@ def test_a_train_is_kept_whole_and_a_node_beyond_its_share_not_at_all() -> None:
         a.send_train(train)
         assert b.receive(40) == train
         away = moved(w, b)
-        w.path.replay(b.id)
+        again(w, b)
         assert away.receive(40) == train
         for _ in range(TAIL_BYTES // 40_000 + 40):
             a.send_train(train)
@@ -121,10 +126,10 @@ def test_a_node_gets_its_share_at_most() -> None:
             b.receive()
             pace.wait(0.001)  # faster, and no tail would be kept
         away = moved(w, b)
-        w.path.replay(b.id)
+        again(w, b)
         share = TAIL_BYTES // size
-        again = away.receive(share)
-        assert again == sent[-share:]
+        got = away.receive(share)
+        assert got == sent[-share:]
         away.assert_silent()
 
 
@@ -145,7 +150,7 @@ def test_the_log_grows_while_all_of_it_is_wanted() -> None:
                     assert other.receive(10) == train
             in_time = time.monotonic() - began < TAIL_MILLISECONDS / 2000
         away = moved(w, others[0])
-        w.path.replay(away.id)
+        again(w, away)
         assert [int.from_bytes(datagram[20:28], "big") for datagram in away.receive(20)] == list(range(1, 21))
 
 
@@ -160,7 +165,7 @@ def test_sparse_datagrams_beside_bulk_are_kept() -> None:
         sent = [a.send(B, b"speech", number=n, flags=SPARSE) for n in range(100, 103)]
         assert b.receive(3) == sent
         away = moved(w, b)
-        w.path.replay(b.id)
+        again(w, b)
         got = away.receive(3)
         while got[-3:] != sent:
             got += away.receive(1)
