@@ -5,6 +5,9 @@ loss and bursts of notifications cannot make the picture wrong; loss that the ke
 stale. At each look the kernel is asked how a datagram to each of the Switch's addresses would leave, by itself and by
 each interface: rules and routes of all tables are in the answer.
 
+One notification is believed: that a link is gone, or down. What it carried must leave by another one at once, and a
+look takes some milliseconds: so the snapshot before, without that link, comes first, and then the look.
+
 Bursts are coalesced: the first hint is followed at once, the next ones together `SETTLE` seconds later, so that a
 move is seen without delay and a storm costs at most 20 looks a second. Where a look takes long they become fewer: half
 a second of looking may come together, a fifth of the time is never exceeded for long. Between a hint and the look that
@@ -17,6 +20,7 @@ import errno
 import ipaddress
 import logging
 import select
+import socket
 import struct
 from collections import Counter
 from collections.abc import Iterable
@@ -28,7 +32,7 @@ from ovng.fields import replace
 from ovng.ids import IPAddress
 from ovng.io import rtnetlink as rt
 from ovng.io.rtnetlink import Message, Raw, RouteSocket
-from ovng.roaming.snapshot import DefaultRoute, Interface, LinkSnapshot, Way, preferred
+from ovng.roaming.snapshot import DefaultRoute, Interface, LinkSnapshot, Way, preferred, without
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +84,7 @@ class Watcher:
         self._own, self._own_index, self._mark = own, 0, mark
         self._destinations: tuple[IPAddress, ...] = ()
         self._stale: set[str] = set(_EVERYTHING)
+        self._fallen: set[int] = set()  # links said to be gone or down since the last look
         self._hinted = True  # something may have changed since the last look
         self._looked, self._pause = float("-inf"), SETTLE  # mono, seconds
         self._credit, self._credited = LOOKING_CREDIT, float("-inf")  # seconds of looking, mono
@@ -141,10 +146,17 @@ class Watcher:
 
     def take(self, now: Now) -> LinkSnapshot | None:
         """Look again if it is time to. A snapshot when it differs from the last one taken."""
+        if self._fallen and self._last is not None:
+            fallen, self._fallen = self._fallen, set()
+            snapshot = without(self._last, fallen)
+            if snapshot != self._last:
+                self._last = snapshot
+                return snapshot
         if not self._hinted or now.mono < self._looked + self._pause:
             return None
         began = clock.now().mono
         self._read()
+        self._fallen = set()
         self._hinted, self._looked = False, now.mono
         self.counters["looks"] += 1
         torn = self._requests.torn
@@ -193,7 +205,7 @@ class Watcher:
     def _made_stale(self, raw: Raw) -> set[str] | None:
         """What a notification makes us look at again; empty when it is the tunnel's own, None when it is unknown."""
         if raw.kind in rt.LINK_KINDS:
-            return set() if raw.body(rt.IFINFO)[2] == self._own_index else {_LINKS}
+            return self._link_made_stale(*raw.body(rt.IFINFO), gone=raw.kind == rt.RTM_DELLINK)
         if raw.kind in rt.ADDRESS_KINDS:
             return set() if raw.body(rt.IFADDR)[4] == self._own_index else {_ADDRESSES}
         if raw.kind in rt.ROUTE_KINDS:
@@ -206,6 +218,15 @@ class Watcher:
         if raw.kind in rt.NEXTHOP_KINDS:
             return {_DEFAULTS}
         return None
+
+    def _link_made_stale(self, family: int, _: int, index: int, flags: int, *, gone: bool) -> set[str]:
+        if index == self._own_index:
+            return set()
+        if not gone and flags & _IFF_UP and flags & _IFF_RUNNING:
+            self._fallen.discard(index)
+        elif family == socket.AF_UNSPEC:  # of another family: it leaves a bridge
+            self._fallen.add(index)
+        return {_LINKS}
 
     # -- Looking
 

@@ -7,11 +7,11 @@ stand beside it to tell *why* a way changed, and whether another look-up of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from types import MappingProxyType
 from typing import Any
 
-from ovng.fields import Frozen
+from ovng.fields import Frozen, replace
 from ovng.ids import IPAddress
 
 
@@ -81,3 +81,16 @@ def preferred(addresses: Mapping[IPAddress, bool]) -> frozenset[IPAddress]:
     """Without the deprecated IPv6 addresses (those with True) where there is another (RFC 6724, rule 3)."""
     fresh = frozenset(address for address, deprecated in addresses.items() if address.version == 4 or not deprecated)
     return fresh if any(address.version == 6 for address in fresh) else frozenset(addresses)
+
+
+def without(snapshot: LinkSnapshot, fallen: Set[int]) -> LinkSnapshot:
+    """What is left when these interfaces (indices) carry nothing any more, before anybody has looked again."""
+    return LinkSnapshot(
+        {
+            index: replace(interface, carrier=False) if index in fallen else interface
+            for index, interface in snapshot.interfaces.items()
+        },
+        frozenset(route for route in snapshot.default_routes if route.interface not in fallen),
+        {destination: way for destination, way in snapshot.ways.items() if way.interface not in fallen},
+        {key: way for key, way in snapshot.ways_by_interface.items() if key[0] not in fallen},
+    )

@@ -143,6 +143,53 @@ class TestWatcher:
         run("nexthop replace id 7 via 192.0.2.99 dev wlan")
         watch.until(lambda snapshot: str(snapshot.ways[SWITCH].gateway) == "192.0.2.99")
 
+    @pytest.mark.parametrize("what", ["link del wlan", "link set wlan down", "link set wlan-far down"])
+    def test_a_link_that_falls_is_left_before_anybody_looks(self, what: str, watch: Watch, watcher: Watcher) -> None:
+        uplink("wlan", "192.0.2.5/24")
+        uplink("lte", "198.51.100.7/24")
+        run("route add default via 192.0.2.1 metric 1")
+        run("route add default via 198.51.100.1 metric 2")
+        watch.until(lambda snapshot: len(choose_uplinks(snapshot, [SWITCH])) == 2)
+        watch.quiet()
+        looks = watcher.counters["looks"]
+        run(what)
+        watcher.receive(clock.now())
+        snapshot = watch.take()
+        assert snapshot is not None
+        assert watcher.counters["looks"] == looks
+        assert [entry.name for entry in choose_uplinks(snapshot, [SWITCH])] == ["lte"]
+        assert watcher.deadline() is not None, "and then it looks"
+        watch.quiet()
+        assert watcher.counters["looks"] > looks
+        assert [entry.name for entry in choose_uplinks(watch.snapshot, [SWITCH])] == ["lte"]
+        fresh = Watcher("ovng0")
+        fresh.set_destinations([SWITCH, SWITCH6])
+        assert fresh.take(clock.now()) == watch.snapshot
+        fresh.close()
+
+    def test_one_that_is_up_again_was_not_down(self, watch: Watch, watcher: Watcher) -> None:
+        uplink("wlan", "192.0.2.5/24")
+        run("route add 203.0.113.0/24 dev wlan")
+        watch.until(lambda snapshot: SWITCH in snapshot.ways)
+        watch.quiet()
+        run("link set wlan-far down")
+        run("link set wlan-far up")
+        watcher.receive(clock.now())
+        snapshot = watch.take()
+        assert snapshot is None or SWITCH in snapshot.ways
+
+    def test_a_port_that_leaves_its_bridge_is_still_there(self, watch: Watch, watcher: Watcher) -> None:
+        run("link add lan type bridge")
+        uplink("wlan", "192.0.2.5/24")
+        run("route add 203.0.113.0/24 dev wlan")
+        run("link set wlan master lan")
+        watch.until(lambda snapshot: SWITCH in snapshot.ways)
+        watch.quiet()
+        run("link set wlan nomaster")
+        watcher.receive(clock.now())
+        snapshot = watch.take()
+        assert snapshot is None or SWITCH in snapshot.ways
+
     def test_a_flood_ends_with_the_truth(self, watch: Watch, watcher: Watcher) -> None:
         """20,000 changes as fast as the kernel takes them: few snapshots, and the last one is right."""
         run("link add burst type bridge")

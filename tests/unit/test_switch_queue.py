@@ -85,8 +85,7 @@ def test_interleaved_trains_are_sorted_together() -> None:
         for i in range(10):
             a.send_train([header(ids[j % 16], A, DATA, number=32 * i + j) + bytes(1300) for j in range(32)])
         w.path.start()
-        wait_until(lambda: w.count("forwarded") == 320, "all")
-        assert w.count("sent") == 320
+        wait_until(lambda: w.count("sent") == 320, "all")
         assert w.count("sent_messages") <= 32, "128 KiB at a time would be 48"
     finally:
         w.close()
