@@ -21,22 +21,24 @@ Lines = Callable[[dict[str, Any]], Iterator[str]]
 def watch(name: str, seconds: float, lines: Lines | None) -> int:
     """Show the status of `name` until interrupted; 0 then. `lines` makes it readable, None: JSON.
 
-    A service that goes away is waited for, once it was seen. Raises SystemProblem when it does not run at first.
+    A service that goes away is waited for, once it was seen; what is wrong is said once, and again when it changes.
+    Raises SystemProblem when it does not run at first.
     """
     status = ask(name, {"verb": "status"})
-    away = False
+    wrong = ""
     try:
         while True:
-            if not away:
+            if not wrong:
                 _show(json.dumps(status) if lines is None else "\n".join(lines(status)), block=lines is not None)
             signal.sigtimedwait((), seconds)
+            before, wrong = wrong, ""
             try:
-                status, away = ask(name, {"verb": "status"}), False
+                status = ask(name, {"verb": "status"})
             except SystemProblem as error:
-                if not away:
-                    words = json.dumps({"name": name, "error": str(error)})
-                    _show(words if lines is None else printable(f"{error}, waiting for it"), block=lines is not None)
-                away = True
+                wrong = str(error)
+            if wrong and wrong != before:
+                words = json.dumps({"name": name, "error": wrong})
+                _show(words if lines is None else printable(f"{wrong}, waiting for it"), block=lines is not None)
     except KeyboardInterrupt:
         return 0
 

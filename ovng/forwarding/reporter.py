@@ -165,8 +165,9 @@ class Reporter:
             return False
         if any(ack.proof) and exchange.kind != ReportKind.BYE:
             cookie = ack.proof + bytes(COOKIE_SIZE - len(ack.proof))
-            if exchange.kind != ReportKind.CONFIRM or exchange.cookie != cookie:
-                self.exchange = Exchange(ReportKind.CONFIRM, exchange.began, observed=ack.observed, cookie=cookie)
+            kind = ReportKind.CONFIRM if self.active else ReportKind.REFRESH  # which brings no data here
+            if exchange.kind != kind or exchange.cookie != cookie:
+                self.exchange = Exchange(kind, exchange.began, observed=ack.observed, cookie=cookie)
                 self._send(self.exchange, now)
             return False
         self.exchange = None

@@ -12,9 +12,9 @@ from ovng.clock import Now
 from ovng.config.profile import NodeProfile
 from ovng.fields import field_names
 from ovng.forwarding import clientevents as attachment
+from ovng.io.control import Message
 from ovng.io.datapath import NodeDataPath
 from ovng.io.events import EventStream
-from ovng.io.hooks import Hooks
 from ovng.roaming.handover import Counted, Handover, Handovers
 from ovng.roaming.path import State
 from ovng.roaming.roamer import Roamer
@@ -69,8 +69,9 @@ class Tell(Protocol):
 class News:
     """Hands events to who follows and to the hooks."""
 
-    def __init__(self, stream: EventStream, hooks: Hooks) -> None:
-        self._stream, self._hooks = stream, hooks
+    def __init__(self, stream: EventStream, run_hooks: Callable[[Message], None]) -> None:
+        """`run_hooks` must not start anything before it returns: a report may wait for that."""
+        self._stream, self._run_hooks = stream, run_hooks
         self._switch, self._observed = "", ""
 
     def tell(self, name: str, now: Now, /, **fields: Any) -> None:
@@ -78,7 +79,7 @@ class News:
         assert tuple(fields) == EVENTS[name], (name, tuple(fields))
         event = self._stream.publish(name, fields, now)
         if name in FOR_HOOKS:
-            self._hooks.offer(event)
+            self._run_hooks(event)
 
     def of_session(self, event: session.Event, now: Now) -> None:
         """What of a session event others want to know."""

@@ -103,7 +103,7 @@ class NodeService:
         self.overlay = Overlay(self.me, self.path, self.sessions, self.client, policy, deliver, profile.addresses)
         self.sizes = Sizes(self.path, self.sessions.set_reach, deliver, profile.addresses)
         self._stream, self.hooks = EventStream(), Hooks(profile.name, profile.hooks)
-        self._news = News(self._stream, self.hooks)
+        self._news = News(self._stream, self._run_hooks)
         tell = self._news.tell
         self.moving = Moving(profile, self.path, self.switch, self.client, self.sessions, self._replan, tell)
         self.attach_group, self.attach_seconds, self.attach_count = "", 0.0, 0
@@ -142,6 +142,10 @@ class NodeService:
             await control.close()
 
     # -- What happens
+
+    def _run_hooks(self, event: Message) -> None:
+        """Behind the report that the event goes with: to start a thread takes a millisecond or more."""
+        self._driver.call_soon(lambda now: self.hooks.offer(event))
 
     def _start(self, now: Now) -> None:
         log.info("node %s of network %s, interface %s", self.me, self.profile.network, self.tunnel.tun.name)

@@ -10,7 +10,9 @@ import pytest
 from ovng.cli.main import VERBS, main
 from tests.quality.sources import ROOT, relative
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("openwrt/*.md"), ROOT / "docs/install.md"])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("openwrt/*.md"), *(ROOT / f"docs/{name}.md" for name in ("install", "mobility"))]
+)
 FORBIDDEN = re.compile(r"/work/|\bshared/|DESIGN\.md|SECURITY\.md|STYLE\.md|\bhelpers?\b's branch|TODO|FIXME|XXX")
 _CODE = re.compile(r"`([^`\n]+)`|^    (.+)$", re.MULTILINE)
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")

@@ -95,6 +95,28 @@ def test_one_report_moves_the_data_to_a_known_path(two: ClientScene, lost: bool)
     assert [event.observed for event in two.seen(LocatorChanged)] == [AWAY]
 
 
+def test_an_answer_that_comes_after_the_next_move_takes_no_data_back(two: ClientScene) -> None:
+    """Path 0 has moved, too; its answer, with a proof, comes when data goes by path 1 already."""
+    there = Locator.of("198.18.3.3", 5_000)
+    two.client.network_changed(two.now, 0)
+    ((index, move),) = two.client.outgoing()
+    assert index == 0
+    (answer,) = two.switch.handle_report(move, there, two.now)
+    two.client.activate(1, two.now, lost=True)
+    pass_all(two)
+    assert slots(two)[1] == 1
+    two.client.receive_report(answer.datagram, two.now, 0)
+    ((index, proof),) = two.client.outgoing()
+    report = parse_report(proof)
+    assert isinstance(report, Update)
+    assert (index, report.kind, any(report.cookie)) == (0, ReportKind.REFRESH, True)
+    for out in two.switch.handle_report(proof, there, two.now):
+        two.client.receive_report(out.datagram, two.now, 0)
+    assert two.client.outgoing() == []
+    locators, active = slots(two)
+    assert (locators[0], locators[1], active) == (there.packed(), AWAY.packed(), 1)
+
+
 def test_all_nodes_want_their_tail_kept(two: ClientScene) -> None:
     assert two.table.wishes(TRUCK) == (True, 0)
 
