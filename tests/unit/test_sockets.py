@@ -22,6 +22,7 @@ from ovng.io.sockets import (
     open_uplink,
     reply_from,
 )
+from tests.lacks import needs_marks, needs_told_device
 
 
 @pytest.fixture
@@ -142,6 +143,8 @@ def test_an_answer_leaves_from_where_it_is_told(opened: list[UdpSocket], host: s
 
 @pytest.mark.parametrize("mark", [None, 7, 0xFFFFFFFF])
 @pytest.mark.skipif(os.geteuid() != 0, reason="a mark needs root")
+@needs_marks
+@needs_told_device
 def test_an_uplink_serves_one_interface(opened: list[UdpSocket], mark: int | None) -> None:
     opened += [open_uplink("lo", mark=mark or 0), open_udp("::", 0)]
     uplink, other = opened[0].sock, opened[1].sock
@@ -161,6 +164,7 @@ def test_an_uplink_that_is_not_there(interface: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes to another user: needs root")
+@needs_marks
 def test_an_uplink_with_a_mark_needs_permission() -> None:
     os.seteuid(65534)
     try:

@@ -24,6 +24,7 @@ from ovng._fast.table import CREDIT_MAX, MAX_NODES, Table
 from ovng.errors import TableFull
 from ovng.forwarding import slowtable
 from ovng.forwarding.slowtable import SlowTable
+from tests.lacks import needs_own_memory
 
 KEY = bytes(range(16))
 TABLES: list[type[Table] | type[SlowTable]] = [Table, SlowTable]
@@ -505,6 +506,7 @@ print(json.dumps({"nodes": len(table), "empty": empty, "full": resident() - befo
 """
 
 
+@needs_own_memory
 def test_a_million_nodes_fit_in_300_megabytes_and_none_cost_nothing() -> None:
     result = subprocess.run([sys.executable, "-c", MILLION], capture_output=True, text=True, timeout=120, check=True)
     measured = json.loads(result.stdout)
