@@ -24,6 +24,7 @@ from ovng._fast.table import CREDIT_MAX, MAX_NODES, Table
 from ovng.errors import TableFull
 from ovng.forwarding import slowtable
 from ovng.forwarding.slowtable import SlowTable
+from tests.effort import examples
 from tests.lacks import needs_own_memory
 
 KEY = bytes(range(16))
@@ -131,7 +132,7 @@ class LikeTheSlowTwin(RuleBasedStateMachine):
 
 
 TestLikeTheSlowTwin = LikeTheSlowTwin.TestCase
-TestLikeTheSlowTwin.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestLikeTheSlowTwin.settings = settings(max_examples=examples(150), stateful_step_count=60, deadline=None)
 
 
 # -- What forwarding asks, rule by rule (both tables)
