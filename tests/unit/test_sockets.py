@@ -128,6 +128,15 @@ def test_what_only_root_may(opened: list[UdpSocket]) -> None:
         os.seteuid(0)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="beyond the machine's limit: needs root")
+def test_buffers_grow_beyond_the_limit_and_nothing_else_changes(opened: list[UdpSocket]) -> None:
+    opened.append(open_udp("127.0.0.1", 0))
+    sock, size = opened[0].sock, 64 << 20
+    grow_buffers(sock, size)
+    options = (socket.SO_RCVBUF, socket.SO_SNDBUF, socket.SO_BROADCAST)
+    assert [sock.getsockopt(socket.SOL_SOCKET, option) for option in options] == [2 * size, 2 * size, 0]
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::"])
 @pytest.mark.parametrize("local", ["127.0.0.9", "127.0.0.2"])
 def test_an_answer_leaves_from_where_it_is_told(opened: list[UdpSocket], host: str, local: str) -> None:
