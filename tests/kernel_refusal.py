@@ -22,7 +22,7 @@ SOL_SOCKET = 1
 
 needs_seccomp = pytest.mark.skipif(
     SETSOCKOPT is None or not HAS_SECCOMP,
-    reason="this kernel has no seccomp" if SETSOCKOPT else "the filter knows the system calls of two machines",
+    reason=f"no filter: {'this kernel has no seccomp' if SETSOCKOPT else 'it knows the system calls of two machines'}",
 )
 
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 22, 38

@@ -20,6 +20,7 @@ import pytest
 
 SO_TIMESTAMPNS, SO_MARK = 35, 36  # <asm-generic/socket.h>
 IP_RECVORIGDSTADDR = 20  # <linux/in.h>
+SOL_UDP, UDP_SEGMENT = 17, 103  # <linux/udp.h>
 
 _PR_GET_SECCOMP = 21
 
@@ -43,6 +44,14 @@ def _tells_device() -> bool:
     return True
 
 
+def _cuts_segments() -> bool:
+    """Whether one send becomes as many datagrams as it says: the size passes in a control message."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.sendmsg([bytes(30)], [(SOL_UDP, UDP_SEGMENT, (10).to_bytes(2, sys.byteorder))], 0, sock.getsockname())
+        return len(sock.recv(30)) == 10
+
+
 def _counts_only_own_memory() -> bool:
     """Whether what is counted for this process is what it has mapped, and not a multiple."""
     ranges = [line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines()]
@@ -62,8 +71,10 @@ def foreign_threads() -> int:
     return int(subprocess.run([sys.executable, "-c", count], stdout=subprocess.PIPE, check=True).stdout) - 1
 
 
+HAS_GSO = _cuts_segments()
 HAS_SECCOMP = ctypes.CDLL(None).prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0
 
+needs_gso = pytest.mark.skipif(not HAS_GSO, reason="this kernel does not cut what is sent at UDP_SEGMENT")
 needs_timestamps = pytest.mark.skipif(
     not _has_option(socket.SOL_SOCKET, SO_TIMESTAMPNS), reason="this kernel has no SO_TIMESTAMPNS"
 )
