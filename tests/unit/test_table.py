@@ -452,7 +452,7 @@ def test_readers_never_miss_a_node_that_stays_while_others_leave() -> None:
     deadline = time.monotonic() + 2.0
     rounds = 0
     with ThreadPoolExecutor(1) as pool:
-        while time.monotonic() < deadline:
+        while rounds <= 50 or time.monotonic() < deadline:
             for id in crowd:
                 table.put(id, b"")
             started.clear()
@@ -464,7 +464,6 @@ def test_readers_never_miss_a_node_that_stays_while_others_leave() -> None:
             for id in crowd:
                 table.remove(id)
             rounds += 1
-    assert rounds > 50
 
 
 def test_credits_are_never_spent_twice() -> None:
