@@ -111,8 +111,9 @@ deb: $(VENV)/.built $(VENV)/.wheels ## Debian packages for amd64, arm64 and armh
 test-deb: deb ## The package on machines with systemd of their own, and on arm64 by qemu (10 minutes; root)
 	@tools/need test-deb
 	@$(SUDO) tools/machine amd64 build/machine-amd64
-	@$(SUDO) tools/chroot arm64 build/chroot-arm64
-	@$(SUDO) $(PY) $(PYTEST) --timeout 900 tests/packaging/test_machines.py tests/packaging/test_arm.py
+	@mkdir -p $(CHROOTS)
+	@$(SUDO) tools/chroot arm64 $(CHROOTS)/arm64
+	@$(KEEP) $(PY) $(PYTEST) --timeout 900 tests/packaging/test_machines.py tests/packaging/test_arm.py
 
 clean: ## Remove everything that was built
 	@$(SUDO) rm -rf build dist $(VENV) *.egg-info .mypy_cache .ruff_cache .hypothesis benchmarks/out

@@ -13,9 +13,15 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.effort import examples
+
 # A busy machine is no failure, and a run must be repeatable: chance has its place in `make fuzz`.
 hypothesis.settings.register_profile(
-    "ovng", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "ovng",
+    max_examples=examples(100),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("ovng")
 

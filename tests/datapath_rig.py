@@ -18,6 +18,7 @@ from ovng.ids import Locator, NodeID
 from ovng.io.datapath import Event, NodeDataPath
 from ovng.io.tun import Offloads, Tun
 from ovng.limits import HEADER_SIZE
+from tests.lacks import HAS_GSO
 from tests.unit.packets import NO_VNET, icmp_echo
 
 ME, PEER, OTHER = NodeID(0xA1), NodeID(0xB2), NodeID(0xC3)
@@ -59,6 +60,7 @@ class Rig:
         self.switch.settimeout(SECONDS)
         self.outer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.outer.bind(("127.0.0.1", 0))
+        offloads = {"gso": HAS_GSO} | (offloads or {})
         self.path = NodeDataPath(ME, self.tun, offloads, ring_bytes=ring_bytes, short_queue=short_queue)
         self.path.set_path(0, self.outer, Locator.of(*self.switch.getsockname()))
         self.path.set_active(0)

@@ -12,13 +12,18 @@ from typing import TypeVar
 
 import pytest
 
+from tests.lacks import HAS_SECCOMP, SO_TIMESTAMPNS
+
 Found = TypeVar("Found")
 
 SETSOCKOPT = {"x86_64": 54, "aarch64": 208}.get(platform.machine())
 """Its number among the system calls."""
-SOL_SOCKET, SO_TIMESTAMPNS = 1, 35
+SOL_SOCKET = 1
 
-needs_seccomp = pytest.mark.skipif(SETSOCKOPT is None, reason="the filter knows the system calls of two machines")
+needs_seccomp = pytest.mark.skipif(
+    SETSOCKOPT is None or not HAS_SECCOMP,
+    reason=f"no filter: {'this kernel has no seccomp' if SETSOCKOPT else 'it knows the system calls of two machines'}",
+)
 
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 22, 38
 _SECCOMP_MODE_FILTER = 2

@@ -3,9 +3,9 @@
 emulated.py [TARGET...]   those that have a `chroot` in wheels.yml, or only the named ones
 
 A machine is a Debian in a directory (tools/chroot), made once and kept under build/chroot or where
-OVNG_CHROOTS says. What is installed there comes from dist/ and, for the rest, through pip's own cache on this machine.
-As many machines as there are cores run at a time, each with a log in build/emulated. Needs root. What qemu cannot show
-is in NOT_SHOWN, and is told with every run.
+OVNG_CHROOTS says; for musl libc with a second Python in it (tools/musl). What is installed there comes from dist/ and,
+for the rest, through pip's own cache on this machine. As many machines as there are cores run at a time, each with
+a log in build/emulated. Needs root. What qemu cannot show is in NOT_SHOWN, and is told with every run.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ CHROOTS = Path(os.environ.get("OVNG_CHROOTS", ROOT / "build/chroot")).absolute()
 TOOLS = ["pytest", "pytest-timeout", "hypothesis"]
 FAST_PATH = [
     *("aead", "coalesce", "fast_reports", "frame", "hmac", "intake", "replay", "ring", "segment", "siphash", "sparse"),
-    *("switch_model", "switch_queue", "table", "udp", "datapath*", "switchpath*"),
+    *("switch_model", "switch_queue", "table", "sockets", "udp", "datapath*", "switchpath*"),
     *("buffer", "control", "header", "inner", "private", "record", "report"),
 ]
 """Of tests/unit: compiled code, and what else reads or writes bytes of the wire."""
 LEFT_OUT = ["cli_*", "benchmarks_*", "hooks"]
 """Of tests/unit: they start many interpreters, each of which takes seconds, for nothing that depends on a machine."""
+EXAMPLES = 0.2
 NOT_SHOWN = {
     "speed": "qemu translates instructions: 10 to 50 times slower than the machine",
     "memory": "qemu's own is counted with the program's",
+    "four fifths of hypothesis's examples": "they take hours",
 }
 
 
@@ -87,7 +89,9 @@ class _Machine:
         self.used = 0.0  # seconds of CPU by all that was run for it
         self._log = log
         self.full = target.tests == "all"
-        self._python = "/root/v/bin/python" if self.full else "python3"
+        self._musl = target.name.startswith("musllinux")
+        self._pip = self.full and not self._musl
+        self._python = "/root/v/bin/python" if self._pip else "/opt/musl/bin/python3.11" if self._musl else "python3"
 
     def test(self) -> bool:
         """Install and run; whether all passed."""
@@ -98,29 +102,33 @@ class _Machine:
     def _make(self) -> None:
         CHROOTS.mkdir(parents=True, exist_ok=True)
         self._call([ROOT / "tools/chroot", self.target.chroot, self.root, *([] if self.full else ["unpacked"])])
+        if self._musl:
+            self._call([ROOT / "tools/musl", self.root, sys.executable])
 
     def _install(self) -> None:
         shutil.rmtree(self.root / "root/wheels", ignore_errors=True)
         shelf = self.root / "root/wheels"
         shelf.mkdir()
         wanted = [*TOOLS, *(["pyroute2", "cryptography", "pycparser"] if self.full else [])]
+        wanted += ["pyyaml"] if self._musl else []
         platforms = [f"--platform={platform}" for platform in self._platforms()]
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.11"]
         # Each by itself and without what it needs: what has no wheel for this machine comes from its Debian.
         for name in wanted:
-            alone = ["--no-deps"] if name == "cryptography" else []
+            alone = ["--no-deps"] if name == "cryptography" and self._pip else []
             self._call([*download, *platforms, *alone, "--dest", shelf, name])
         wheel = built(self.target)
         assert wheel is not None
         shutil.copy(wheel, shelf)
-        if self.full:
+        if self._pip:
             if not (self.root / "root/v").exists():
                 self._run("python3", "-m", "venv", "--system-site-packages", "/root/v")
             pip = [self._python, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", "/root/wheels"]
             self._run(*pip, "--force-reinstall", "--no-deps", "ovng", "cryptography")
             self._run(*pip, "ovng", *TOOLS)
         else:
-            place = self.root / "usr/local/lib/python3.11/dist-packages"
+            place = self.root / ("opt/musl" if self._musl else "usr/local") / "lib/python3.11"
+            place /= "site-packages" if self._musl else "dist-packages"
             shutil.rmtree(place, ignore_errors=True)
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(place)]
             pip += ["--only-binary=:all:", "--python-version=3.11", *platforms]
@@ -149,11 +157,13 @@ class _Machine:
         if not self.full:
             unit = ROOT / "tests/unit"
             wanted = sorted(f"tests/unit/{path.name}" for name in FAST_PATH for path in unit.glob(f"test_{name}.py"))
-        options = ["-q", "-m", "not root and not long", "--timeout", "600", "-W", "ignore::pytest.PytestWarning"]
+        options = ["-q", "--durations=15", "--timeout", "3600", "-m", "not root and not long"]
+        options += ["-W", "ignore::pytest.PytestWarning"]
         return self._run(self._python, "-m", "pytest", *options, *wanted, at="/root/work", check=False) == 0
 
     def _run(self, *command: str, at: str = "/", check: bool = True) -> int:
         inside = ["env", "-i", f"--chdir={at}", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"]
+        inside += [f"OVNG_EXAMPLES={EXAMPLES}"]
         mounted = f'mount -t proc proc {self.root}/proc && exec chroot {self.root} "$@"'
         shell = ["unshare", "--mount", "--net", "sh", "-c", f"ip link set lo up; {mounted}", "sh"]
         return self._call([*shell, *inside, *command], check=check)

@@ -25,7 +25,7 @@ from ovng._fast import node as fast
 from ovng._fast.udp import gso_limit, stamp
 from ovng.errors import SystemProblem
 from ovng.ids import LOCATOR_SIZE, NODE_ID_SIZE, Locator, NodeID, Prefix
-from ovng.io.sockets import set_fragments
+from ovng.io.sockets import grow_buffers, set_fragments
 from ovng.io.tun import Tun
 
 Event = (
@@ -51,7 +51,6 @@ _KEY_EVENTS: dict[int, Literal["first_receive", "soft_limit", "hard_limit"]] = {
 
 _SOL_UDP = 17
 _UDP_GRO = 104  # <linux/udp.h>
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 
 
 class PathFigures(NamedTuple):
@@ -424,11 +423,7 @@ def _prepare(sock: socket.socket, gro: bool) -> None:
     with contextlib.suppress(OSError):
         # The outer IP layer fragments what is above the path's MTU; GSO of such is refused, so it goes singly.
         set_fragments(sock, allowed=True)
-    for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER)
-        except OSError:  # no CAP_NET_ADMIN: what net.core.*mem_max allows
-            sock.setsockopt(socket.SOL_SOCKET, plain, SOCKET_BUFFER)
+    grow_buffers(sock, SOCKET_BUFFER)
 
 
 def _kernel_has_gro() -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import socket
 import sys
 from typing import NamedTuple
@@ -18,7 +19,8 @@ from ovng.limits import MAX_CONTROL_DATAGRAM
 
 BUFFER_BYTES = 16 << 20  # 10 ms at 13 Gbit/s; unused buffer costs nothing
 UDP_GRO = 104  # <linux/udp.h>; Python has no name for it
-SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # <asm-generic/socket.h>
+SO_SNDBUFFORCE = 31 if os.uname().machine.startswith("mips") else 32  # <asm/socket.h>; there 32 is SO_BROADCAST
+SO_RCVBUFFORCE = 33
 NO_ADDRESS = bytes(16)
 IP_PKTINFO = 8  # <linux/in.h>
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23

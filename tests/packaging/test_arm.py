@@ -18,7 +18,7 @@ from tests.quality.sources import ROOT
 
 pytestmark = [pytest.mark.root, pytest.mark.long]
 
-BASE = ROOT / "build/chroot-arm64"
+BASE = Path(os.environ.get("OVNG_CHROOTS", ROOT / "build/chroot")) / "arm64"
 PACKAGE = ROOT / "dist/ovng_0.1.0_arm64.deb"
 
 

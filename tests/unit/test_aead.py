@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from ovng._fast import aead, crypto
 from ovng._fast.aead import AES_256_GCM, CHACHA20_POLY1305, Aead
+from tests.lacks import needs_own_processor
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 CIPHERS = [AES_256_GCM, CHACHA20_POLY1305]
@@ -254,6 +255,7 @@ def test_the_highest_version_wins_not_the_first_name(tmp_path: Path, number: str
     assert ("(libcrypto.so.4)" in done.stdout) == wins
 
 
+@needs_own_processor
 def test_the_cpu_answer_is_the_kernels() -> None:
     flags = Path("/proc/cpuinfo").read_text().split()
     assert crypto.cpu_has_aes() is ("aes" in flags and ("pclmulqdq" in flags or "pmull" in flags))

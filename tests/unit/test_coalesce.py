@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ovng._fast.coalesce import coalesce
 from ovng._fast.segment import segments
+from tests.effort import examples
 from tests.unit.packets import (
     ACK,
     CWR,
@@ -77,7 +78,7 @@ def flow_of(packet: bytes) -> bytes:
     return packet[6:7] + packet[8:44]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.data())
 def test_nothing_is_lost_changed_or_overtaken_within_a_flow(data: st.DataObject) -> None:
     """Trains of up to 12 flows, interleaved, some packets lost, repeated or damaged."""

@@ -34,6 +34,7 @@ from tests.datapath_rig import (
     until,
 )
 from tests.kernel_refusal import in_a_thread, needs_seccomp, refuse_timestamps
+from tests.lacks import needs_gso
 from tests.unit.packets import NO_VNET, TCP, UDP, Packet, slow_segments
 
 # -- Traffic
@@ -56,7 +57,7 @@ def test_packets_pass_both_ways(rig: Rig, cipher: int) -> None:
     assert abs(rig.path.last_tx - time.monotonic() * 1000) < 5000
 
 
-@pytest.mark.parametrize("gso", [True, False])
+@pytest.mark.parametrize("gso", [pytest.param(True, marks=needs_gso), False])
 @pytest.mark.parametrize(("version", "protocol"), [(4, TCP), (4, UDP), (6, TCP), (6, UDP)])
 def test_super_packet_leaves_as_sealed_segments(version: int, protocol: int, gso: bool) -> None:
     rig = Rig({"gso": gso})
@@ -72,6 +73,7 @@ def test_super_packet_leaves_as_sealed_segments(version: int, protocol: int, gso
         rig.close()
 
 
+@needs_gso
 def test_train_of_datagrams_arrives_as_one_super_packet(ready: Rig) -> None:
     """The Switch sends with GSO; the payload of 43 segments is opened, checked and coalesced where it lies."""
     packet = Packet(bytes(range(250)) * 220, protocol=TCP, flags=0x18, source="10.77.0.2", destination="10.77.0.1")
@@ -121,6 +123,7 @@ def test_packet_for_this_machine(rig: Rig) -> None:
     assert rig.arrived() == NO_VNET + BACK
 
 
+@needs_gso
 def test_offloads_can_be_turned_off_one_by_one() -> None:
     for name in ("gso", "gro"):
         rig = Rig({name: False})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 
 import pytest
 
@@ -110,11 +111,12 @@ def test_a_forgery_does_not_move_the_window(ready: Rig) -> None:
 
 def test_strangers_earn_few_events(ready: Rig) -> None:
     """Each costs a counter; at most 100 per second cost Python anything."""
+    began = time.monotonic()
     for number in range(1000):
         ready.deliver(seal(1, src=NodeID(0x1000 + number)))
     until(lambda: ready.drops("no_session") == 1000)
     told = [event for event in ready.path.events() if event[0] == "unknown_data"]
-    assert 100 <= len(told) <= 150
+    assert 100 <= len(told) <= 100 * (1 + time.monotonic() - began)
     assert ("unknown_data", NodeID(0x1000)) in told
 
 

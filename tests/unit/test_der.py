@@ -16,6 +16,7 @@ from ovng.limits import CRL_MAX
 from ovng.pki.der import parse_certificate, parse_crl
 from ovng.pki.signing import Authority, new_key
 from ovng.pki.trust import _handshake
+from tests.effort import examples
 from tests.pki_fixture import WALL, Network
 
 NETWORK = Network()
@@ -59,7 +60,7 @@ def reason(data: bytes) -> str:
 
 
 class TestCertificate:
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=examples(30), deadline=None)
     @given(st.floats(0, 2_500_000_000), st.floats(0.01, 20_000), st.sampled_from(["p256", "ed25519"]))
     def test_as_cryptography_reads_it(self, wall: float, days: float, kind: str) -> None:
         network = Authority.create("testnet", wall, "p256", 30_000)
@@ -91,7 +92,7 @@ class TestCertificate:
         with pytest.raises(Malformed, match="der_oversized"):
             parse_certificate(bytes(1 << 17))
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=examples(500), deadline=None)
     @given(st.data())
     def test_damage(self, data: st.DataObject) -> None:
         changed = bytearray(CERTIFICATE)
@@ -109,7 +110,7 @@ class TestCertificate:
 
 
 class TestCrl:
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=examples(30), deadline=None)
     @given(st.sets(st.integers(1, (1 << 159) - 1), max_size=20), st.integers(1, (1 << 63) - 1))
     def test_as_cryptography_reads_it(self, serials: set[int], number: int) -> None:
         der = NETWORK.authority.crl(number, dict.fromkeys(serials, WALL), WALL)
@@ -171,7 +172,7 @@ class TestCrl:
             with pytest.raises(Malformed):
                 parse_crl(CRL[:size])
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=examples(500), deadline=None)
     @given(st.data())
     def test_damage(self, data: st.DataObject) -> None:
         changed = bytearray(CRL)

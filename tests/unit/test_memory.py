@@ -17,6 +17,7 @@ from ovng.limits import HEADER_SIZE
 from ovng.session.manager import SessionManager
 from ovng.wire.header import parse_header
 from tests.crowded_node import END
+from tests.lacks import needs_own_memory
 from tests.pki_fixture import Member, Network
 
 SESSION_BYTES = 60_000
@@ -56,6 +57,7 @@ def measure(link: socket.socket) -> tuple[int, int]:
     return answer["resident"], answer["sessions"]
 
 
+@needs_own_memory
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.long)])
 def test_a_session_takes_less_than_60_kilobytes(count: int) -> None:
     network = Network()
@@ -73,6 +75,7 @@ def test_a_session_takes_less_than_60_kilobytes(count: int) -> None:
 A_MILLION = pytest.param(1_000_000, marks=[pytest.mark.long, pytest.mark.timeout(1200)])
 
 
+@needs_own_memory
 @pytest.mark.parametrize("count", [20_000, A_MILLION])
 def test_a_switch_with_a_million_nodes_takes_less_than_300_megabytes(count: int) -> None:
     command = [sys.executable, "-m", "tests.crowded_switch", str(count)]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ovng.forwarding.pathsize import PathSize, State
 from ovng.limits import SIZE_BASE, SIZE_RAISE_SECONDS, SIZE_STEP
+from tests.effort import examples
 
 MOST = 1_444
 SMALL = 92
@@ -94,12 +95,12 @@ def test_a_jumbo_path_is_measured() -> None:
     assert 4_000 - SIZE_STEP < leg.path.size <= 4_000
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.sampled_from((1_252, 1_372, MOST)), st.integers(0, 2**32))
 def test_a_search_bears_losses(passes: int, seed: int) -> None:
     """What a tenth of all datagrams lost makes smaller than it is, is never larger, and the search comes to an end."""
     leg = Leg(passes, loss=0.1, seed=seed)
-    leg.run(30)
+    leg.run(3600)  # half a minute, nearly always; each round of which nothing comes back doubles the pause after it
     assert leg.path.state is State.SETTLED and SIZE_BASE <= leg.path.size <= passes
 
 

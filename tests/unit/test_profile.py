@@ -19,6 +19,7 @@ from ovng.config.yamlfile import FILE_MAX, read_private_file
 from ovng.errors import ConfigError
 from ovng.ids import NodeID
 from ovng.io.credentials import memfd_path, trust_of
+from tests.effort import examples
 from tests.pki_fixture import WALL, Member, Network
 
 NETWORK = Network()
@@ -331,17 +332,17 @@ class TestFaults:
     def test_what_is_no_profile(self, data: bytes) -> None:
         assert refused(data).file == "truck.ovng"
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=examples(300), deadline=None)
     @given(st.binary(max_size=200))
     def test_any_bytes(self, data: bytes) -> None:
         refused(data)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=examples(300), deadline=None)
     @given(st.text(alphabet=":-[]{}\n \"'#&*!|>%@?,ab01\u2028\\", max_size=60))
     def test_any_yaml_like_text(self, text: str) -> None:
         refused(text)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=examples(200), deadline=None)
     @given(st.data())
     def test_a_damaged_profile(self, data: st.DataObject) -> None:
         """Bytes changed, cut out and put in: a profile or a ConfigError."""

@@ -12,6 +12,7 @@ from ovng.errors import Malformed
 from ovng.limits import ACK_DELAY, RTO_INITIAL, RTO_JITTER, RTO_MAX, RTO_MIN, STREAM_PIECE, STREAM_WINDOW
 from ovng.session.reliable import ReliableStream, RttEstimator
 from ovng.wire.control import StreamPart
+from tests.effort import examples
 
 
 def new_stream(seed: int = 1) -> ReliableStream:
@@ -234,7 +235,7 @@ def test_any_parts_leave_it_bounded(parts: list[StreamPart]) -> None:
 # -- Both ends
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.integers(0, 1 << 30),
     st.lists(st.integers(1, 5_000), min_size=1, max_size=5),

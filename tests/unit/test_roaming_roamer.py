@@ -13,6 +13,7 @@ from ovng.roaming.path import JOINING_SECONDS, PROVING_SECONDS, PROVING_SECONDS_
 from ovng.roaming.roamer import Activate, Changed, Close, Open, Roamer, Wait
 from ovng.roaming.snapshot import Way
 from ovng.roaming.uplinks import Uplink
+from tests.effort import examples
 
 SWITCH = ipaddress.ip_address("192.0.2.1")
 
@@ -103,7 +104,7 @@ def test_a_second_address_does_not_end_the_damping() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.02, 90.0), st.floats(0.02, 90.0), st.booleans()), max_size=30), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_the_preferred_uplink_is_back_within_a_minute_whatever_it_did(
     history: list[tuple[float, float, bool]], alone: bool
 ) -> None:
@@ -191,7 +192,7 @@ steps = st.one_of(
 
 
 @given(st.lists(steps, max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_whatever_happens_the_active_path_is_open(script: list[tuple[object, object]]) -> None:
     """What actions open, close and activate always fits together; a path that answers is preferred to a dead one."""
     roamer, now, opened, active = Roamer(), 0.0, dict[int, str](), -1

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ovng._fast.segment import segments
 from ovng.errors import Malformed
+from tests.effort import examples
 from tests.unit.packets import (
     ACK,
     CWR,
@@ -137,7 +138,7 @@ def test_tcp_header_length_that_lies() -> None:
             segments(vnet_header(NEEDS_CSUM, GSO_TCPV4, 40, 1000, 20, 16) + bytes(broken))
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(
     st.integers(0, 255),
     st.sampled_from((0, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4)) | st.integers(0, 255),

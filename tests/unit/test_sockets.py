@@ -22,6 +22,7 @@ from ovng.io.sockets import (
     open_uplink,
     reply_from,
 )
+from tests.lacks import needs_marks, needs_told_device
 
 
 @pytest.fixture
@@ -127,6 +128,15 @@ def test_what_only_root_may(opened: list[UdpSocket]) -> None:
         os.seteuid(0)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="beyond the machine's limit: needs root")
+def test_buffers_grow_beyond_the_limit_and_nothing_else_changes(opened: list[UdpSocket]) -> None:
+    opened.append(open_udp("127.0.0.1", 0))
+    sock, size = opened[0].sock, 64 << 20
+    grow_buffers(sock, size)
+    options = (socket.SO_RCVBUF, socket.SO_SNDBUF, socket.SO_BROADCAST)
+    assert [sock.getsockopt(socket.SOL_SOCKET, option) for option in options] == [2 * size, 2 * size, 0]
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::"])
 @pytest.mark.parametrize("local", ["127.0.0.9", "127.0.0.2"])
 def test_an_answer_leaves_from_where_it_is_told(opened: list[UdpSocket], host: str, local: str) -> None:
@@ -142,6 +152,8 @@ def test_an_answer_leaves_from_where_it_is_told(opened: list[UdpSocket], host: s
 
 @pytest.mark.parametrize("mark", [None, 7, 0xFFFFFFFF])
 @pytest.mark.skipif(os.geteuid() != 0, reason="a mark needs root")
+@needs_marks
+@needs_told_device
 def test_an_uplink_serves_one_interface(opened: list[UdpSocket], mark: int | None) -> None:
     opened += [open_uplink("lo", mark=mark or 0), open_udp("::", 0)]
     uplink, other = opened[0].sock, opened[1].sock
@@ -161,6 +173,7 @@ def test_an_uplink_that_is_not_there(interface: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes to another user: needs root")
+@needs_marks
 def test_an_uplink_with_a_mark_needs_permission() -> None:
     os.seteuid(65534)
     try:

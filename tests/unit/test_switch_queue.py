@@ -10,7 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from ovng._fast import udp
+from tests.lacks import needs_timestamps
 from tests.switch_fixture import CONTROL, DATA, World, header, wait_until
+
+pytestmark = needs_timestamps
 
 A, B = 0xA << 60, 0xB << 60
 TOO_LONG = 0.01  # SOJOURN_MAX_NS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -70,6 +71,7 @@ def test_everything_is_given_back() -> None:
     def open_files() -> int:
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
+    gc.collect()  # what a test before this one has left is not counted
     before = open_files()
     for _ in range(3):
         with world(workers=2, listen=[Endpoint("127.0.0.1", 0), Endpoint("::1", 0)]) as w:
@@ -77,7 +79,7 @@ def test_everything_is_given_back() -> None:
             sent = a.send(B)
             assert b.receive() == [sent]
         del w
-    assert open_files() == before
+    assert open_files() <= before
 
 
 @pytest.mark.parametrize("workers", [1, 2])

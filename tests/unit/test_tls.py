@@ -12,6 +12,7 @@ from ovng.limits import STREAM_BUFFER
 from ovng.session.tls import ChannelBroken, TlsChannel
 from ovng.session.tlsgroup import UNKNOWN_GROUP, group_name
 from ovng.wire.inner import Ping
+from tests.effort import examples
 from tests.pki_fixture import Member, Network
 
 
@@ -145,7 +146,7 @@ def test_outgoing_bytes_are_bounded(pair: tuple[Member, Member]) -> None:
             client.send(bytes(16_000))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.binary(min_size=1, max_size=300), st.booleans())
 def test_any_bytes_break_it_or_wait(pair: tuple[Member, Member], data: bytes, record: bool) -> None:
     _, server = channels(*pair)

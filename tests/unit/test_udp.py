@@ -16,6 +16,8 @@ import pytest
 
 from ovng._fast.udp import COUNTER_NAMES, Receiver, Sender, gso_limit
 from ovng.ids import Locator
+from tests.kernel_refusal import needs_seccomp
+from tests.lacks import needs_gso, needs_original_destinations
 
 UDP_GRO = 104
 V4, V6 = ("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)
@@ -97,6 +99,7 @@ def test_this_kernel_segments() -> None:
     assert gso_limit() in (64, 128)
 
 
+@needs_gso
 def test_a_run_is_segmented_and_arrives_whole(pair: tuple[socket.socket, socket.socket]) -> None:
     left, right = pair
     sender, receiver = Sender(left.fileno()), Receiver(right.fileno())
@@ -109,6 +112,7 @@ def test_a_run_is_segmented_and_arrives_whole(pair: tuple[socket.socket, socket.
     assert len(messages) == 1, "GRO hands the train over in one piece"
 
 
+@needs_gso
 @pytest.mark.parametrize(("segment", "count"), [(1, 500), (1400, 200), (9000, 30), (60000, 3), (100, 65)])
 def test_long_runs_are_cut_at_the_limits_of_the_kernel(
     pair: tuple[socket.socket, socket.socket], segment: int, count: int
@@ -218,7 +222,7 @@ print(json.dumps(sender.counters() | {"segments_max": sender.segments_max}))
 """
 
 
-@pytest.mark.skipif(SENDMMSG is None, reason="the number of sendmmsg is known for x86_64 and aarch64 only")
+@needs_seccomp
 @pytest.mark.parametrize(
     ("error", "segment", "trains", "expected"),
     [
@@ -273,6 +277,7 @@ def test_an_icmp_error_on_a_connected_socket_is_passed_over() -> None:
         right.close()
 
 
+@needs_original_destinations
 def test_what_came_without_all_its_control_messages_is_dropped() -> None:
     """GRO's segment size may be what is missing: then a train would pass as one datagram."""
     sock = open_socket(*V4)
