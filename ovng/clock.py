@@ -23,6 +23,11 @@ def now() -> Now:
     return Now(time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
 
 
+def spent() -> float:
+    """Seconds of CPU that this thread has had; what waits for others costs nothing."""
+    return time.thread_time()
+
+
 def utc(wall: float, form: str) -> str:
     """A wall time in a form of strftime(3). Raises ValueError, OverflowError or OSError for one that no calendar has.
 

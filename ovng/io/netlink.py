@@ -9,9 +9,9 @@ One notification is believed: that a link is gone, or down. What it carried must
 look takes some milliseconds: so the snapshot before, without that link, comes first, and then the look.
 
 Bursts are coalesced: the first hint is followed at once, the next ones together `SETTLE` seconds later, so that a
-move is seen without delay and a storm costs at most 20 looks a second. Where a look takes long they become fewer: half
-a second of looking may come together, a fifth of the time is never exceeded for long. Between a hint and the look that
-follows it nobody listens: what a storm brings more than the kernel keeps for us is lost, and told as such.
+move is seen without delay. Where a look takes long they become fewer: half a second of CPU may come together, a fifth
+of a core is never exceeded for long. Between a hint and the look that follows it nobody listens: what a storm brings
+more than the kernel keeps for us is lost, and told as such.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from ovng.roaming.snapshot import DefaultRoute, Interface, LinkSnapshot, Way, pr
 log = logging.getLogger(__name__)
 
 SETTLE = 0.005  # seconds: a new address and its route are told one after the other
-LOOKING_SHARE = 0.2  # of the time
-LOOKING_CREDIT = 0.5  # seconds of looking
+LOOKING_SHARE = 0.2  # of a core
+LOOKING_CREDIT = 0.5  # seconds of CPU that looking may take at once
 TUNNEL_ALIAS = "ovng"
 """ifalias of every tunnel's interface: how one of another profile is told from an uplink."""
 ROUTE_PROTOCOL = 111
@@ -154,7 +154,7 @@ class Watcher:
                 return snapshot
         if not self._hinted or now.mono < self._looked + self._pause:
             return None
-        began = clock.now().mono
+        began = clock.spent()
         self._read()
         self._fallen = set()
         self._hinted, self._looked = False, now.mono
@@ -170,7 +170,7 @@ class Watcher:
             self._hinted, self._looked = True, now.mono + 1.0
             return None
         finally:
-            self._pause = self._pause_after(clock.now().mono - began, now)
+            self._pause = self._pause_after(clock.spent() - began, now)
             self._heard.modify(self._notices, select.EPOLLIN)
         if self._requests.torn != torn:
             self._stale |= _EVERYTHING
@@ -181,7 +181,10 @@ class Watcher:
         return snapshot
 
     def _pause_after(self, cost: float, now: Now) -> float:
-        """Seconds from now until looking has not taken more than its share, after a look that took `cost` seconds."""
+        """Seconds from now until looking has not taken more than its share, after a look that cost so much CPU.
+
+        By the time that it took, a storm on a busy machine would make us blind for many seconds.
+        """
         earned = LOOKING_SHARE * (now.mono - self._credited)
         self._credit, self._credited = min(LOOKING_CREDIT, self._credit + earned) - cost, now.mono
         return max(SETTLE, -self._credit / LOOKING_SHARE)

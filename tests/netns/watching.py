@@ -15,7 +15,7 @@ from ovng.roaming.snapshot import LinkSnapshot
 
 SWITCH = ipaddress.ip_address("203.0.113.9")
 SWITCH6 = ipaddress.ip_address("2001:db8:f::9")
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def ip(*words: str) -> str:
