@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -223,9 +224,9 @@ def test_load_names_version_and_file_and_happens_once() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/nonexistent/libcrypto.so.3", "/nonexistent/libcrypto.so.3: cannot open shared object file"),
+        ("/nonexistent/libcrypto.so.3", r"/nonexistent/libcrypto.so.3: (cannot open shared object file|No such file)"),
         ("libc.so.6", "libcrypto lacks OpenSSL_version_num"),
-        (__file__, "invalid ELF header"),
+        (__file__, "invalid ELF header|Exec format error"),
     ],
 )
 def test_an_unusable_libcrypto_is_one_clear_line(path: str, message: str) -> None:
@@ -236,7 +237,7 @@ def test_an_unusable_libcrypto_is_one_clear_line(path: str, message: str) -> Non
         "print(crypto.load())"  # and the right one can still be had
     )
     first, second = result.stdout.splitlines()
-    assert message in first
+    assert re.search(message, first)  # in the words of glibc's loader, or of musl's
     assert "OpenSSL 3.0 or newer" in first
     assert second.startswith("OpenSSL")
 
