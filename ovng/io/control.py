@@ -182,6 +182,10 @@ async def _stream(client: socket.socket, lines: Stream) -> None:
                 return
             await loop.sock_sendall(client, b"".join(map(_packed, taken.result())))
             taken = loop.create_task(lines.take())
+    except asyncio.CancelledError:  # the service ends: what it has said last goes with it, if there is room
+        if taken.done() and not taken.cancelled():
+            client.send(b"".join(map(_packed, taken.result())))
+        raise
     finally:
         lines.close()
         for task in (gone, taken):
