@@ -177,15 +177,16 @@ async def _stream(client: socket.socket, lines: Stream) -> None:
     taken = loop.create_task(lines.take())
     try:
         while True:
-            await asyncio.wait({gone, taken}, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                await asyncio.wait({gone, taken}, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:  # the service ends: what it has said last goes with it, if there is room
+                if taken.done():
+                    client.send(b"".join(map(_packed, taken.result())))
+                raise
             if gone.done():
                 return
             await loop.sock_sendall(client, b"".join(map(_packed, taken.result())))
             taken = loop.create_task(lines.take())
-    except asyncio.CancelledError:  # the service ends: what it has said last goes with it, if there is room
-        if taken.done() and not taken.cancelled():
-            client.send(b"".join(map(_packed, taken.result())))
-        raise
     finally:
         lines.close()
         for task in (gone, taken):

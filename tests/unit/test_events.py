@@ -245,6 +245,28 @@ def test_follow_ends_with_the_service() -> None:
     assert [event["event"] for event in events] == ["following", "stopping"]
 
 
+def test_what_is_half_sent_when_the_service_ends_is_not_sent_again() -> None:
+    async def main() -> None:
+        stream = EventStream()
+        server = ControlServer("office", lambda request: stream.follow({}, NOW))
+        await server.start()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, str(control.socket_path("office")))
+            client.send(b'{"verb": "events"}\n')
+            await until(lambda: stream._followers)
+            stream.publish("warning", {"text": "x" * (1 << 20)}, NOW)  # more than the socket holds
+            await until(lambda: len(client.recv(1 << 20, socket.MSG_PEEK)) > 1 << 15)
+            await asyncio.sleep(0.05)
+            said = client.recv(1 << 20)  # there is room again, and the service ends before it sees that
+            await server.close()
+            while piece := client.recv(1 << 20):
+                said += piece
+        assert said.count(b'"warning"') == 1
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
 def test_not_running() -> None:
     with pytest.raises(SystemProblem, match="office is not running"):
         list(follow("office", {"verb": "events"}))
