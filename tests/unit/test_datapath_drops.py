@@ -116,7 +116,7 @@ def test_strangers_earn_few_events(ready: Rig) -> None:
         ready.deliver(seal(1, src=NodeID(0x1000 + number)))
     until(lambda: ready.drops("no_session") == 1000)
     told = [event for event in ready.path.events() if event[0] == "unknown_data"]
-    assert 100 <= len(told) <= 100 * (1 + time.monotonic() - began)
+    assert 100 <= len(told) <= 100 * (1 + time.monotonic() - began) + 1  # a token under way when it began
     assert ("unknown_data", NodeID(0x1000)) in told
 
 
