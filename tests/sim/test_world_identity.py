@@ -173,8 +173,11 @@ def test_within_five_seconds_while_it_sends() -> None:
         world.send(one, other)
         world.run(0.05)
     world.run(0.1)  # both ways of the last one take up to 60 ms
-    late = [sent for sent in world.packets.values() if sent.at > start + 0.2 and sent.to in (one, other)]
-    assert all(sent.arrived for sent in late if sent.packet[12:16] != bad.node.member.identity.prefixes[0][0].packed)
+    theirs = bad.node.member.identity.prefixes[0][0].packed
+    since = [sent for sent in world.packets.values() if sent.at >= start and sent.to in (one, other)]
+    revoked = [sent for sent in since if sent.packet[12:16] == theirs]
+    assert revoked and not any(sent.arrived for sent in revoked)
+    assert all(sent.arrived for sent in since if sent.at > start + 0.2 and sent.packet[12:16] != theirs)
     assert not bad.node.alive
 
 

@@ -186,7 +186,7 @@ def test_stop_leaves_nothing() -> None:
         assert threads() == before[1] + 2
         began = time.monotonic()
         rig.path.stop()
-        assert time.monotonic() - began < 5, "a thread would be waited for longer"
+        assert time.monotonic() - began < 1
         rig.path.stop()
         rig.close()
         rig.path.close()
