@@ -240,7 +240,7 @@ cdef bint _take_injected(node_state* node, outbound_state* out) noexcept nogil:
             _keepalive(node, out, (<uint64_t*> out.frame)[0])
         elif kind == INJECT_AGAIN:
             _flush(out)  # the arena is empty
-            out.arena_used = egress_send_again(&out.active, out.arena, (<uint64_t*> out.frame)[0], out.now_ms)
+            egress_send_again(&out.active, out.arena, (<uint64_t*> out.frame)[0], out.now_ms)
         else:
             _forward(node, out, &nothing, out.frame, <size_t> length)
     return True

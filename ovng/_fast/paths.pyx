@@ -50,6 +50,10 @@ cdef bint egress_is_broken(const egress* e, const path* via, uint64_t now_ms) no
 
 
 cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil:
+    _flush(e, now_ms, True)
+
+
+cdef void _flush(egress* e, uint64_t now_ms, bint keep) noexcept nogil:
     cdef uint64_t* counters = e.sender.counters
     cdef uint64_t refused = counters[UDP_GSO_GIVEN_UP]
     cdef unsigned int messages = e.sender.messages
@@ -71,7 +75,7 @@ cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil:
         e.unreachable = counters[UDP_DROP_UNREACHABLE]
         e.refused_serial, e.refused_ms = e.via.serial, now_ms
         e.broken_serial = e.via.serial
-    elif e.recent.kept != NULL:
+    if keep and e.recent.kept != NULL:
         recent_keep(&e.recent, &e.sender, messages, now_ms)
 
 
@@ -94,7 +98,7 @@ cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexce
     return used
 
 
-cdef size_t egress_send_again(egress* e, uint8_t* arena, uint64_t since_ms, uint64_t now_ms) noexcept nogil:
-    if e.recent.kept == NULL or e.via == NULL:
-        return 0
-    return recent_send(&e.recent, &e.sender, &e.via.switch, arena, since_ms, now_ms)
+cdef void egress_send_again(egress* e, uint8_t* arena, uint64_t since_ms, uint64_t now_ms) noexcept nogil:
+    if e.recent.kept != NULL and e.via != NULL:
+        recent_send(&e.recent, &e.sender, &e.via.switch, arena, since_ms, now_ms)
+        _flush(e, now_ms, False)

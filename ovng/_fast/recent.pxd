@@ -5,8 +5,11 @@ driver says so, and a socket bound to an interface without a route sends to a ne
 keeps a tail of what it sends to a node (`tail.pyx`); this is the other direction's. The far end's replay window drops
 what had arrived.
 
-A node that sends more than `RECENT_SHARE` within `WINDOW_MS` would find a tail shorter than what it takes to notice
-such a loss; what it sends then is not kept, for copying has its price.
+What leaves again is still kept, for the next way may be gone as soon: an address is there before its route is.
+
+A node that goes on sending more than `RECENT_SHARE` within `WINDOW_MS` would find a tail shorter than what it takes to
+notice such a loss; what it sends then is not kept, for copying has its price. One burst is no rate: what had to wait
+for a path leaves in one, just when the next change is likely.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -21,18 +24,19 @@ cdef enum:
     RECENT_MS = 1000  # what is older is not worth sending any more
 
 cdef struct recent:
-    ring* kept  # by segment size: milliseconds 8, sealed datagrams
+    ring* kept  # by segment size: kept_at, sealed datagrams
     uint64_t window  # milliseconds: since when `spent` counts
     uint64_t spent  # bytes
+    bint beyond  # the share, in the window before
     uint64_t sent_again  # datagrams
 
 
 # 0, or -errno. Free also what failed half-way.
 cdef int recent_init(recent* r) noexcept nogil
 cdef void recent_free(recent* r) noexcept nogil
-# The first `messages` of what the sender has just flushed.
+# The first `messages` of what the sender has just flushed, but for those that it was refused.
 cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages, uint64_t now_ms) noexcept nogil
-# Queues what was sent since then, copied to `arena` (RECENT_BYTES): bytes used there.
-cdef size_t recent_send(
+# Queues what was sent since then, first or again, copied to `arena` (RECENT_BYTES).
+cdef void recent_send(
     recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t now_ms
 ) noexcept nogil

@@ -8,6 +8,12 @@ from ovng._fast.ring cimport ring_create, ring_destroy, ring_peek, ring_put_newe
 from ovng._fast.udp cimport locator, msghdr, udp_send_run, udp_sender
 
 
+# When something that is kept was sent, milliseconds.
+cdef struct kept_at:
+    uint64_t first_ms
+    uint64_t last_ms
+
+
 cdef int recent_init(recent* r) noexcept nogil:
     memset(r, 0, sizeof(recent))
     r.kept = ring_create(RECENT_BYTES, -1)
@@ -22,44 +28,51 @@ cdef void recent_free(recent* r) noexcept nogil:
 
 cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages, uint64_t now_ms) noexcept nogil:
     cdef const msghdr* header
+    cdef kept_at at
     cdef unsigned int i
     cdef size_t k
     if now_ms - r.window >= WINDOW_MS:
+        r.beyond = r.spent > RECENT_SHARE and now_ms - r.window < 2 * WINDOW_MS
         r.window, r.spent = now_ms, 0
     for i in range(messages):
         r.spent += sender.outgoing[i].bytes
-    if r.spent > RECENT_SHARE:
+    if r.beyond:
         return
+    at.first_ms = at.last_ms = now_ms
     for i in range(messages):
         header = &sender.headers[i].msg_hdr
+        if sender.outgoing[i].refused:
+            continue
         for k in range(header.msg_iovlen):
             ring_put_newest(
                 r.kept,
                 sender.outgoing[i].segment,
-                &now_ms,
-                sizeof(now_ms),
+                &at,
+                sizeof(at),
                 header.msg_iov[k].iov_base,
                 header.msg_iov[k].iov_len,
             )
 
 
-cdef size_t recent_send(
+cdef void recent_send(
     recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t now_ms
 ) noexcept nogil:
-    cdef unsigned char* record
+    """Each record makes room before it is put back, so that all those within RECENT_MS go once round the ring."""
+    cdef unsigned char* record = arena
+    cdef size_t end = r.kept.tail
+    cdef kept_at at
     cdef uint32_t segment
     cdef uint32_t size
-    cdef uint64_t at
-    cdef size_t used = 0
     cdef long length = ring_peek(r.kept, &segment)
-    while length >= 0 and used + <size_t> length <= RECENT_BYTES:
-        record = arena + used
+    while length >= 0 and r.kept.head != end:
         ring_take(r.kept, record, <size_t> length)
         memcpy(&at, record, sizeof(at))
-        if at >= since_ms and now_ms - at <= RECENT_MS:
+        if now_ms - at.first_ms <= RECENT_MS:
             size = <uint32_t> length - <uint32_t> sizeof(at)
-            udp_send_run(sender, to, record + sizeof(at), size, segment)
-            r.sent_again += (size + segment - 1) // segment
-            used += <size_t> length
+            if at.last_ms >= since_ms:
+                at.last_ms = now_ms
+                udp_send_run(sender, to, record + sizeof(at), size, segment)
+                r.sent_again += (size + segment - 1) // segment
+            ring_put_newest(r.kept, segment, &at, sizeof(at), record + sizeof(at), size)
+            record += length
         length = ring_peek(r.kept, &segment)
-    return used

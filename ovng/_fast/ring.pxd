@@ -7,6 +7,8 @@ cdef extern from "ring.h" nogil:
     cdef struct ring:
         size_t capacity
         int event_fd
+        size_t tail  # free-running, the producer's; and the consumer's
+        size_t head
         uint64_t dropped  # records that found the ring full
 
     ring* ring_create(size_t capacity, int event_fd)  # NULL: no memory

@@ -102,6 +102,7 @@ cdef struct udp_outgoing:
     uint16_t segment
     uint16_t segments
     bint closed  # its last segment is a shorter one: nothing may follow
+    bint refused  # and kept as `unsent`
     bint has_local
     uint8_t local[16]  # the address it leaves from; meaningless unless has_local
 

@@ -209,6 +209,7 @@ cdef int udp_open(udp_sender* sender, const locator* to, uint32_t segment) noexc
     sender.outgoing[i].segment = <uint16_t>segment
     sender.outgoing[i].segments = 0
     sender.outgoing[i].closed = False
+    sender.outgoing[i].refused = False
     sender.outgoing[i].has_local = False
     sender.messages = i + 1
     return 0
@@ -392,6 +393,7 @@ cdef void udp_flush(udp_sender* sender) noexcept nogil:
             sender.counters[_blame(error)] += message.segments
             if sender.unsent != NULL and _blame(error) == UDP_DROP_UNREACHABLE:
                 _keep(sender, done)
+                message.refused = True
         done += 1
         asked_again = False
     sender.messages = 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from ovng.clock import now
+from ovng.demo.net import Batch
 from ovng.io.sockets import open_uplink
 from tests.netns.pair import End, pair, until
 
@@ -111,6 +113,31 @@ def test_what_a_link_without_a_route_took_leaves_again_by_the_next_path() -> Non
             assert a.path.send_again(since)
         assert [receiver.recv(100) for _ in packets] == packets
         assert a.path.stats()["sent_again"] == len(packets)
+
+
+def test_of_what_is_refused_in_part_each_datagram_leaves_again() -> None:
+    """A route that comes and goes: what was refused leaves by the next path, and what was taken in vain, too."""
+    with talking() as (a, b, sender, _):
+        since = now().mono
+        route = f"unreachable {b.outer}/32"
+        toggles = threading.Thread(target=Batch(a.host, [f"route add {route}", f"route delete {route}"] * 2000))
+        toggles.start()
+        sent = 0
+        while toggles.is_alive() and sent < 500:
+            for size in range(50):
+                sender.sendto(bytes(size), (b.inner, 9))
+            sent += 50
+            until(lambda: a.path.stats()["sent_packets"] == sent)  # noqa: B023
+        toggles.join()
+        refused, figures = a.drops.get("send_unreachable", 0), a.path.path_stats(0)
+        assert figures is not None
+        assert figures.sent_datagrams + refused == sent
+        assert 0 < refused < sent, "the route came and went"
+        a.path.set_path(1, a.socket, a.switch)
+        a.path.set_active(1)
+        until(lambda: a.path.stats()["sent_later"] == refused)
+        a.path.send_again(since)
+        until(lambda: a.path.stats()["sent_again"] == sent)
 
 
 BACKED_OFF = 4  # retransmissions of TCP without an answer: the last was 3 s after the first loss, the next is 3 s away

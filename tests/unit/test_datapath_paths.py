@@ -245,12 +245,53 @@ def test_what_is_sent_again_goes_by_the_path_in_use(ready: Rig, other: socket.so
     assert opened(ready.left())[0] == 2, "without a path nothing is sent again"
 
 
-def test_a_node_beyond_its_share_keeps_nothing(ready: Rig) -> None:
+def test_what_left_again_is_kept_for_the_next_time(ready: Rig) -> None:
+    """A second change, before anything else was sent: the first way was gone as soon."""
     since = time.monotonic()
+    sent = []
+    for length in (10, 300, 10):
+        ready.send(Packet(bytes(length), protocol=UDP).build())
+        sent.append(ready.left())
+    for _ in range(3):
+        until(lambda: time.monotonic() > since + 0.002)  # noqa: B023
+        since = time.monotonic()  # what was sent again then was sent then
+        ready.path.send_again(since - 0.1)
+        assert [ready.left() for _ in sent] == sent
+        ready.path.send_again(since)
+        assert [ready.left() for _ in sent] == sent
+    ready.send(OUT)
+    assert opened(ready.left())[0] == len(sent) + 1
+
+
+def burst(rig: Rig) -> int:
+    """More than its share by one read of TUN, and one flush. How many bytes left."""
     whole = Packet(bytes(64_000), protocol=TCP)
-    ready.device.send(whole.vnet(500) + whole.partial())  # one read of TUN, one flush
-    assert sum(len(ready.left()) for _ in range(128)) > SHARE
-    ready.path.send_again(since)
+    rig.device.send(whole.vnet(500) + whole.partial())
+    return sum(len(rig.left()) for _ in range(128))
+
+
+def test_one_burst_beyond_the_share_is_kept(ready: Rig) -> None:
+    """It is what had waited for a path, and the next change may follow at once."""
+    since = time.monotonic()
+    assert burst(ready) > SHARE
+    for _ in range(2):
+        ready.path.send_again(since)
+        assert sorted(opened(ready.left())[0] for _ in range(128)) == list(range(1, 129))
     ready.send(OUT)
     assert opened(ready.left())[0] == 129
-    assert ready.path.stats()["sent_again"] == 0
+
+
+def test_a_node_that_goes_on_beyond_its_share_keeps_nothing(ready: Rig) -> None:
+    def kept_of_the_last() -> int:
+        for _ in range(20):
+            since = time.monotonic()
+            burst(ready)
+        before: int = ready.path.stats()["sent_again"]
+        ready.path.send_again(since)
+        ready.send(OUT)
+        while len(ready.left()) > 200:
+            pass
+        after: int = ready.path.stats()["sent_again"]
+        return after - before
+
+    until(lambda: kept_of_the_last() == 0)
