@@ -50,7 +50,7 @@ class ExitRules:
         found = set()
         for version, family in rt.FAMILIES.items():
             try:
-                rules = self._socket.dump(rt.RTM_GETRULE, self._socket.message(rt.RTM_GETRULE, family=family))
+                rules = self._socket.dump(rt.RTM_GETRULE, family)
             except OSError as error:
                 if error.errno not in _NO_RULES:
                     raise

@@ -202,7 +202,7 @@ class Configurator:
 
     def _all_addresses(self) -> list[Message]:
         with self._told("cannot be looked at"):
-            return self._socket.dump(rt.RTM_GETADDR, self._socket.message(rt.RTM_GETADDR))
+            return self._socket.dump(rt.RTM_GETADDR)
 
     @contextmanager
     def _told(self, what: str, version: int = 4) -> Iterator[None]:

@@ -31,7 +31,7 @@ from ovng.errors import SystemProblem
 from ovng.fields import replace
 from ovng.ids import IPAddress
 from ovng.io import rtnetlink as rt
-from ovng.io.rtnetlink import Message, Raw, RouteSocket
+from ovng.io.rtnetlink import Message, Query, Raw, RouteSocket
 from ovng.roaming.snapshot import DefaultRoute, Interface, LinkSnapshot, Way, preferred, without
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,7 @@ class Watcher:
         self._stale: set[str] = set(_EVERYTHING)
         self._fallen: set[int] = set()  # links said to be gone or down since the last look
         self._hinted = True  # something may have changed since the last look
+        self._overrun = False  # the kernel drops without a further word, until all that it kept has been read
         self._looked, self._pause = float("-inf"), SETTLE  # mono, seconds
         self._credit, self._credited = LOOKING_CREDIT, float("-inf")  # seconds of looking, mono
         self._interfaces: dict[int, Interface] = {}  # without addresses
@@ -93,6 +94,7 @@ class Watcher:
         self._tunnels: set[int] = set()  # of ovng, our own too
         self._addresses: dict[int, dict[IPAddress, bool]] = {}  # deprecated?
         self._defaults: frozenset[DefaultRoute] = frozenset()
+        self._queries: dict[tuple[IPAddress, int, int], Query] = {}  # of ways
         self._last: LinkSnapshot | None = None
         self.counters: Counter[str] = Counter()
         """looks, hints, lost, unknown, truncated, failed."""
@@ -112,17 +114,22 @@ class Watcher:
         wanted = tuple(dict.fromkeys(destinations))
         if wanted != self._destinations:
             self._destinations, self._hinted, self._looked = wanted, True, float("-inf")
+            self._queries.clear()
 
     def resync(self) -> None:
         """Believe nothing any more: after a sleep of the machine."""
-        self._stale |= _EVERYTHING
-        self._hinted, self._looked = True, float("-inf")
+        self._doubt()
+        self._looked = float("-inf")
 
     def receive(self, now: Now) -> None:
         """Read the notifications that have come, and hear of no more before the next look."""
         self._read()
         if self._hinted and now.mono < self._looked + self._pause:
             self._heard.modify(self._notices, 0)
+
+    def _doubt(self) -> None:
+        self._stale |= _EVERYTHING
+        self._hinted = True
 
     def _read(self) -> None:
         for _ in range(_RECEIVES):
@@ -132,10 +139,13 @@ class Watcher:
                 if error.errno != errno.ENOBUFS:
                     raise SystemProblem(f"the network cannot be watched (netlink: {error.strerror})") from None
                 self.counters["lost"] += 1
-                self._stale |= _EVERYTHING
-                self._hinted = True
+                self._overrun = True
+                self._doubt()
                 continue
             if not raws:
+                if self._overrun:
+                    self._overrun = False
+                    self._doubt()
                 return
             for raw in raws:
                 self._take_hint(raw)
@@ -166,15 +176,14 @@ class Watcher:
             self.counters["failed"] += 1
             if self.counters["failed"] == 1:
                 log.warning("the network could not be looked at, trying again: %s", error)
-            self._stale |= _EVERYTHING
-            self._hinted, self._looked = True, now.mono + 1.0
+            self._doubt()
+            self._looked = now.mono + 1.0
             return None
         finally:
             self._pause = self._pause_after(clock.spent() - began, now)
             self._heard.modify(self._notices, select.EPOLLIN)
         if self._requests.torn != torn:
-            self._stale |= _EVERYTHING
-            self._hinted = True
+            self._doubt()
         if snapshot == self._last:
             return None
         self._last = snapshot
@@ -261,7 +270,7 @@ class Watcher:
 
     def _look_at_links(self) -> None:
         self._interfaces, self._own_index, self._loopback, self._tunnels = {}, 0, set(), set()
-        for link in self._requests.dump(rt.RTM_GETLINK, self._requests.message(rt.RTM_GETLINK)):
+        for link in self._requests.dump(rt.RTM_GETLINK):
             index, name, flags = link["index"], link.get_attr("IFLA_IFNAME"), link["flags"]
             if name == self._own:
                 self._own_index = index
@@ -272,10 +281,11 @@ class Watcher:
                     self._loopback.add(index)
                 elif link.get_attr("IFLA_IFALIAS") == TUNNEL_ALIAS:
                     self._tunnels.add(index)
+        self._queries = {key: query for key, query in self._queries.items() if key[1] in {0, *self._interfaces}}
 
     def _look_at_addresses(self) -> None:
         self._addresses = {}
-        for entry in self._requests.dump(rt.RTM_GETADDR, self._requests.message(rt.RTM_GETADDR)):
+        for entry in self._requests.dump(rt.RTM_GETADDR):
             if entry["index"] in self._interfaces and is_usable(entry):
                 self._addresses.setdefault(entry["index"], {})[address_of(entry)] = is_deprecated(_address_flags(entry))
 
@@ -299,22 +309,27 @@ class Watcher:
         return replace(way, metric=route.get_attr("RTA_PRIORITY") or 0)
 
     def _ask_route(self, destination: IPAddress, index: int, flags: int = 0) -> Message | None:
+        key = destination, index, flags
+        query = self._queries.get(key) or self._queries.setdefault(key, self._route_query(*key))
+        try:
+            return query.ask()
+        except OSError as error:
+            if error.errno in _UNREACHABLE:
+                return None
+            raise
+
+    def _route_query(self, destination: IPAddress, index: int, flags: int) -> Query:
         attributes: list[tuple[str, object]] = [("RTA_DST", str(destination))]
         attributes += [("RTA_OIF", index)] if index else []
         attributes += [("RTA_MARK", self._mark)] if self._mark else []
-        query = self._requests.message(
+        message = self._requests.message(
             rt.RTM_GETROUTE,
             family=rt.FAMILIES[destination.version],
             dst_len=destination.max_prefixlen,
             flags=flags,
             attrs=attributes,
         )
-        try:
-            return self._requests.ask(rt.RTM_GETROUTE, query)
-        except OSError as error:
-            if error.errno in _UNREACHABLE:
-                return None
-            raise
+        return Query(self._requests, rt.RTM_GETROUTE, message)
 
     def _way(self, destination: IPAddress, index: int = 0) -> Way | None:
         """`index` 0: by whatever interface the kernel prefers."""

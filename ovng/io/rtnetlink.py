@@ -69,6 +69,7 @@ class RouteSocket:
         self._classes = _lean_classes() if lean else _message_classes()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self._sequence = 0
+        self._dumps: dict[tuple[int, int], bytes] = {}  # by kind and family: the request
         self._decoded: dict[tuple[int, int], dict[bytes, Message]] = {}  # by kind and family: the last dump
         self.torn = 0
         """Dumps that are no picture of one instant."""
@@ -107,28 +108,34 @@ class RouteSocket:
 
     def change(self, kind: int, message: Message, flags: int = 0) -> None:
         """Ask the kernel to do something. Raises OSError as the kernel says."""
-        for _ in self._exchange(kind, message, F_REQUEST | F_ACK | flags):
+        for _ in self._exchange(kind, encoded(message), F_REQUEST | F_ACK | flags):
             pass
 
     def ask(self, kind: int, message: Message) -> Message:
         """Ask for one thing. Raises OSError as the kernel says."""
-        raws = self._exchange(kind, message, F_REQUEST | F_ACK)
-        answers = [self.decode(raw) for raw in raws if raw.kind == kind - _GET_NEW]
+        return self.decode(self.ask_raw(kind, encoded(message)))
+
+    def ask_raw(self, kind: int, request: bytes) -> Raw:
+        """The same, neither encoded nor decoded here."""
+        answers = [raw for raw in self._exchange(kind, request, F_REQUEST | F_ACK) if raw.kind == kind - _GET_NEW]
         if not answers:
             raise OSError(errno.ENODATA, "no answer")
         return answers[0]
 
-    def dump(self, kind: int, message: Message, want: Callable[[Raw], bool] = lambda raw: True) -> list[Message]:
-        """All entries that `want` lets through undecoded, for reading only. Raises OSError.
+    def dump(self, kind: int, family: int = 0, want: Callable[[Raw], bool] = lambda raw: True) -> list[Message]:
+        """All entries (0: of all families) that `want` lets through undecoded, for reading only. Raises OSError.
 
         What is as it was in the last dump is not decoded again; of links that is those that have carried nothing.
         A table that changes all the time is never told whole: then all that was seen in any of a few tries, and `torn`.
         """
         seen: dict[bytes, Raw] = {}
+        table = kind, family
+        if table not in self._dumps:
+            self._dumps[table] = encoded(self.message(kind, family=family))
         for _ in range(_DUMP_TRIES):
             raws: list[Raw] = []
             try:
-                for raw in self._exchange(kind, message, F_REQUEST | F_DUMP):
+                for raw in self._exchange(kind, self._dumps[table], F_REQUEST | F_DUMP):
                     raws.append(raw)
             except InterruptedError:
                 seen |= {raw.data[_HEADER.size :]: raw for raw in raws}
@@ -138,18 +145,13 @@ class RouteSocket:
             raws = list(seen.values())
             self.torn += 1
         wanted = [raw for raw in raws if raw.kind == kind - _GET_NEW and want(raw)]
-        table = kind, message["family"]
         known, told = self._decoded.get(table, {}), {raw.data[_HEADER.size :]: raw for raw in wanted}
         self._decoded[table] = now = {data: known.get(data) or self.decode(raw) for data, raw in told.items()}
         return [now[raw.data[_HEADER.size :]] for raw in wanted]
 
     def dump_routes(self, want: Callable[[Raw], bool]) -> list[Message]:
         """IPv4 and IPv6 routes that `want` lets through. Two dumps: one of all families stops after the first."""
-        return [
-            route
-            for family in VERSIONS
-            for route in self.dump(RTM_GETROUTE, self.message(RTM_GETROUTE, family=family), want)
-        ]
+        return [route for family in VERSIONS for route in self.dump(RTM_GETROUTE, family, want)]
 
     def receive(self) -> list[Raw]:
         """Notifications that are here now, none when there are no more. Raises OSError(ENOBUFS) when some were lost."""
@@ -161,12 +163,9 @@ class RouteSocket:
             raise OSError(errno.ENOBUFS, "a notification was truncated")
         return [raw for raw, _, _ in split(data)]
 
-    def _exchange(self, kind: int, message: Message, flags: int) -> Iterator[Raw]:
+    def _exchange(self, kind: int, request: bytes, flags: int) -> Iterator[Raw]:
         self._sequence = sequence = self._sequence % 0x7FFFFFFF + 1
-        message["header"]["type"], message["header"]["flags"] = kind, flags
-        message["header"]["sequence_number"], message["header"]["pid"] = sequence, 0
-        message.encode()
-        self._socket.sendall(message.data)
+        self._socket.sendall(_HEADER.pack(_HEADER.size + len(request), kind, flags, sequence, 0) + request)
         torn = False  # the table changed while it was told
         while True:
             data, _, status, _ = self._socket.recvmsg(_BUFFER)
@@ -185,6 +184,27 @@ class RouteSocket:
                     return
                 if raw.kind > _OVERRUN:
                     yield raw
+
+
+class Query:
+    """A request for one thing that is made again and again: what is as it was is neither encoded nor decoded again."""
+
+    def __init__(self, route_socket: RouteSocket, kind: int, message: Message) -> None:
+        self._socket, self._kind, self._request = route_socket, kind, encoded(message)
+        self._data, self._answer = b"", None
+
+    def ask(self) -> Message:
+        """The answer, for reading only. Raises OSError as the kernel says."""
+        raw = self._socket.ask_raw(self._kind, self._request)
+        if raw.data[_HEADER.size :] != self._data:
+            self._data, self._answer = raw.data[_HEADER.size :], self._socket.decode(raw)
+        return self._answer
+
+
+def encoded(message: Message) -> bytes:
+    """What follows the header."""
+    message.encode()
+    return bytes(message.data[_HEADER.size :])
 
 
 def split(data: bytes) -> Iterator[tuple[Raw, int, int]]:

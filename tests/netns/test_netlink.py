@@ -13,7 +13,7 @@ import pytest
 
 from ovng import clock
 from ovng.errors import SystemProblem
-from ovng.io import rtnetlink
+from ovng.io import netlink, rtnetlink
 from ovng.io.interface import Configurator
 from ovng.io.netlink import ROUTE_PROTOCOL, SETTLE, Watcher
 from ovng.roaming.uplinks import choose_uplinks
@@ -111,6 +111,22 @@ class TestWatcher:
         watch.quiet()
         assert watch.watcher.counters["lost"] >= 1
         assert sum(len(entry.addresses) for entry in watch.snapshot.interfaces.values()) == 3001
+
+    def test_what_is_dropped_while_an_overflow_is_read(
+        self, watch: Watch, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The kernel says once that it drops, and drops on until all that it had kept is read: we look in between."""
+        watch.quiet()
+        run("link add burst type bridge")
+        batch = "".join(f"address add 10.{a}.{b}.1/24 dev burst\n" for a in range(30) for b in range(100))
+        subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
+        monkeypatch.setattr(netlink, "_RECEIVES", 1)
+        watch.until(lambda snapshot: any(len(entry.addresses) == 3000 for entry in snapshot.interfaces.values()))
+        assert watcher.counters["lost"] == 1
+        run("link add late type bridge")
+        monkeypatch.undo()
+        watch.until(lambda snapshot: "late" in names(snapshot))
+        assert watcher.counters["lost"] == 1
 
     def test_wreckage_is_counted(self, watch: Watch, watcher: Watcher) -> None:
         watch.quiet()

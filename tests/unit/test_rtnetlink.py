@@ -8,10 +8,11 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovng.io.rtnetlink import RTM_GETADDR, Message, Raw, RouteSocket, split
+from ovng.io.rtnetlink import RTM_GETADDR, Message, Query, Raw, RouteSocket, split
 
 
 def message(kind: int, body: bytes, sequence: int = 7, flags: int = 0) -> bytes:
@@ -71,7 +72,7 @@ def told(*tries: list[bytes]) -> Iterator[RouteSocket]:
 
 
 def addresses(route_socket: RouteSocket) -> list[Message]:
-    return route_socket.dump(RTM_GETADDR, route_socket.message(RTM_GETADDR))
+    return route_socket.dump(RTM_GETADDR)
 
 
 def dumped(*tries: list[bytes]) -> tuple[list[str], int]:
@@ -98,3 +99,13 @@ def test_what_was_told_before_is_not_decoded_again() -> None:
     assert second[0] is first[0]
     assert [entry.get_attr("IFA_LOCAL") for entry in second] == ["192.0.2.1", "192.0.2.3"]
     assert third[0] is not first[1], "only of the last dump"
+
+
+def test_an_answer_like_the_last_is_not_decoded_again() -> None:
+    with told([address(1, 1)], [address(1, 2)], [address(2, 3)], []) as route_socket:
+        query = Query(route_socket, RTM_GETADDR, route_socket.message(RTM_GETADDR, index=3))
+        first, second, third = (query.ask() for _ in range(3))
+        assert second is first
+        assert third.get_attr("IFA_LOCAL") == "192.0.2.2"
+        with pytest.raises(OSError, match="no answer"):
+            query.ask()
