@@ -108,7 +108,7 @@ deb: $(VENV)/.built $(VENV)/.wheels ## Debian packages for amd64, arm64 and armh
 	@tools/need deb
 	@$(PY) tools/deb.py $(DEB)
 
-test-deb: deb ## The package on machines with systemd of their own, and on arm64 by qemu (10 minutes; root)
+test-deb: $(VENV)/.dev deb ## The package on machines with systemd of their own, and on arm64 by qemu (10 minutes; root)
 	@tools/need test-deb
 	@$(SUDO) tools/machine amd64 build/machine-amd64
 	@mkdir -p $(CHROOTS)

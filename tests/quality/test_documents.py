@@ -78,3 +78,11 @@ def test_help_has_every_target() -> None:
         name for line in re.findall(r"^([a-z][a-z -]*):.*## ", makefile, re.MULTILINE) for name in line.split()
     }
     assert targets == described
+
+
+def test_targets_install_the_tools_that_they_use() -> None:
+    """On a fresh machine each target may be the first one."""
+    rule = re.compile(r"^([a-z][a-z -]*): ([^#\n]*)## .*\n((?:\t.*\n)*)", re.MULTILINE)
+    for target, wanted, recipe in rule.findall((ROOT / "Makefile").read_text()):
+        if re.search(r"\$\(PYTEST\)|/bin/(ruff|mypy)|-m (benchmarks|tests)\b", recipe):
+            assert "$(VENV)/.dev" in wanted, target
