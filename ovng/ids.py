@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 from typing import NamedTuple
 
 from ovng.errors import Malformed
+from ovng.hashes import sha256
 
 NODE_ID_SIZE = 8
 LOCATOR_SIZE = 18  # IPv6 address 16, port 2; IPv4 as ::ffff:a.b.c.d
@@ -32,7 +32,7 @@ class NodeID(int):
     @classmethod
     def from_public_key(cls, spki: bytes) -> NodeID:
         """The ID of a key: first 8 bytes of SHA-256 of its DER SubjectPublicKeyInfo. Raises Malformed on ID 0."""
-        value = int.from_bytes(hashlib.sha256(spki).digest()[:NODE_ID_SIZE], "big")
+        value = int.from_bytes(sha256(spki)[:NODE_ID_SIZE], "big")
         if value == 0:
             raise Malformed("id_zero")
         return cls(value)

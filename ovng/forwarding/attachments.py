@@ -9,7 +9,6 @@ is known also after a restart (serial arithmetic, RFC 1982), and one that was su
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from ovng.forwarding.moves import NOWHERE, Moves, best_path, confirmed_locator
 from ovng.forwarding.record import NO_MASTER, Record, needs_ageing, record_grant, serial_hash
 from ovng.forwarding.store import NodeTable
 from ovng.forwarding.tickets import Ticket, TicketKeys
+from ovng.hashes import compare_digest
 from ovng.ids import Locator, Prefix
 from ovng.limits import GRACE_CREDIT, GRANT_LIFETIME, LEASE_KEEPALIVES, MAX_PATHS
 from ovng.pki.identity import Identity
@@ -141,7 +141,7 @@ class Attachments:
         The first to say so, an acknowledgement or a report, counts; the other changes nothing.
         """
         entry = self._pending.get(node)
-        if entry is None or not hmac.compare_digest(entry.record.report_master, report_master):
+        if entry is None or not compare_digest(entry.record.report_master, report_master):
             return None
         record, held = entry.record, self.find(node, now)
         del self._pending[node]

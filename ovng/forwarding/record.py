@@ -10,10 +10,10 @@ attachment was made again from a ticket, which holds none.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from dataclasses import dataclass, field
 
+from ovng.hashes import sha256
 from ovng.limits import MAX_PATHS
 
 RECORD_SIZE = 128
@@ -29,7 +29,7 @@ _LIMITS_AT = 80
 
 def serial_hash(serial: int) -> bytes:
     """8 bytes for a certificate's serial number (any size): what revocation looks for."""
-    return hashlib.sha256(serial.to_bytes((serial.bit_length() + 7) // 8, "big")).digest()[:8]
+    return sha256(serial.to_bytes((serial.bit_length() + 7) // 8, "big"))[:8]
 
 
 @dataclass(slots=True)

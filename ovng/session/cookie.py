@@ -6,9 +6,7 @@ previous secret are good, so a cookie lives 60 to 120 s. Whoever shows one has r
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-
+from ovng.hashes import compare_digest, hmac_sha256
 from ovng.limits import COOKIE_ROTATION, COOKIE_SIZE
 from ovng.session.backoff import Random
 
@@ -44,7 +42,7 @@ class CookieJar:
         if len(cookie) not in (COOKIE_SIZE // 2, COOKIE_SIZE):
             return False
         wanted = (_cookie(secret, label, parts)[: len(cookie)] for secret in (self._current, self._previous))
-        return any(hmac.compare_digest(cookie, one) for one in wanted)
+        return any(compare_digest(cookie, one) for one in wanted)
 
     def _rotate(self, now: float) -> None:
         if self._since is not None and now < self._since + COOKIE_ROTATION:
@@ -59,4 +57,4 @@ class CookieJar:
 
 
 def _cookie(secret: bytes, label: bytes, parts: bytes) -> bytes:
-    return hmac.digest(secret, label + parts, hashlib.sha256)[:COOKIE_SIZE]
+    return hmac_sha256(secret, label + parts)[:COOKIE_SIZE]

@@ -7,12 +7,11 @@ the beginning of another.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import struct
 from typing import NamedTuple
 
 from ovng.fields import Frozen, hidden
+from ovng.hashes import hmac_sha256
 from ovng.ids import NodeID
 from ovng.wire.inner import Cipher
 
@@ -25,7 +24,7 @@ _CONTEXT = struct.Struct(">QQQIB")  # client ID, server ID, session ID, generati
 
 def hkdf_extract(salt: bytes, material: bytes) -> bytes:
     """RFC 5869, 2.2."""
-    return hmac.digest(salt or bytes(_HASH_SIZE), material, hashlib.sha256)
+    return hmac_sha256(salt or bytes(_HASH_SIZE), material)
 
 
 def hkdf_expand(secret: bytes, info: bytes, length: int) -> bytes:
@@ -34,7 +33,7 @@ def hkdf_expand(secret: bytes, info: bytes, length: int) -> bytes:
         raise ValueError("HKDF gives at most 8160 bytes")
     output = block = b""
     for counter in range(1, -(-length // _HASH_SIZE) + 1):
-        block = hmac.digest(secret, block + info + bytes([counter]), hashlib.sha256)
+        block = hmac_sha256(secret, block + info + bytes([counter]))
         output += block
     return output[:length]
 

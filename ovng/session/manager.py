@@ -7,13 +7,13 @@ attempt, and strangers are made to pay first: a cookie, then limits, then a TLS 
 
 from __future__ import annotations
 
-import hmac
 import struct
 from collections import Counter
 from collections.abc import Callable
 
 from ovng.clock import Now
 from ovng.errors import Malformed
+from ovng.hashes import compare_digest
 from ovng.ids import NodeID, site_of
 from ovng.limits import STREAM_WINDOW
 from ovng.pki.identity import Kind
@@ -124,7 +124,7 @@ class SessionManager:
         attempt = self._table.find(src, stream.attempt, initiator=False)
         if attempt is None:
             attempt = self._begin_untrusted(src, stream, context, now)
-        elif context != attempt.context or not hmac.compare_digest(stream.cookie, attempt.cookie):
+        elif context != attempt.context or not compare_digest(stream.cookie, attempt.cookie):
             if not self._check_cookie(src, stream, context, now):
                 return
             attempt.cookie, attempt.context = stream.cookie, context

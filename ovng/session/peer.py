@@ -19,9 +19,8 @@ Rules (PROTOCOL 4)
 
 from __future__ import annotations
 
-import hmac
-
 from ovng.clock import Now
+from ovng.hashes import compare_digest
 from ovng.ids import NodeID
 from ovng.limits import (
     ATTEMPT_DEADLINE,
@@ -356,7 +355,7 @@ class Peer:
         if session is None or attempt is not session.channel or session.ping_token is None:
             return
         token, expected = message.token.to_bytes(8, "big"), session.ping_token.to_bytes(8, "big")
-        if hmac.compare_digest(token, expected):
+        if compare_digest(token, expected):
             session.ping_rtt, session.ping_token = now.mono - session.ping_sent, None
             self._confirmed(now)
 

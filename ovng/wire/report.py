@@ -9,14 +9,13 @@ MISMATCH carry no tag; they are hints.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import struct
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 from ovng.errors import Malformed
 from ovng.fields import Frozen, hidden
+from ovng.hashes import compare_digest, hmac_sha256
 from ovng.ids import Locator, NodeID
 from ovng.limits import (
     COOKIE_SIZE,
@@ -146,12 +145,12 @@ class Common(NamedTuple):
 
 def tag(key: bytes, data: bytes) -> bytes:
     """HMAC-SHA-256 cut to 16 bytes."""
-    return hmac.digest(key, data, hashlib.sha256)[:TAG_SIZE]
+    return hmac_sha256(key, data)[:TAG_SIZE]
 
 
 def verify(datagram: bytes, key: bytes) -> bool:
     """True if the datagram's tag is of this 32-byte key."""
-    return hmac.compare_digest(datagram[-TAG_SIZE:], tag(key, datagram[:-TAG_SIZE]))
+    return compare_digest(datagram[-TAG_SIZE:], tag(key, datagram[:-TAG_SIZE]))
 
 
 def echo_of(datagram: bytes) -> bytes:

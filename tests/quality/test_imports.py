@@ -12,7 +12,7 @@ import pytest
 from tests.quality.sources import ROOT, imports, module_name, product, relative
 
 ROWS = [
-    ("errors", "ids", "limits", "clock", "fields"),
+    ("errors", "ids", "limits", "clock", "fields", "hashes"),
     ("wire", "config", "pki"),
     ("session", "roaming", "forwarding", "cluster"),
     ("io", "fabric"),
