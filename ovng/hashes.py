@@ -1,6 +1,6 @@
 """SHA-256, HMAC-SHA-256 (RFC 2104) and comparison in constant time, straight from Python's OpenSSL module.
 
-`hashlib` and `hmac` give the same; to import them tries each of twenty algorithms, which costs an idle node 0.1 MB.
+`hashlib` and `hmac` give the same; to import them tries each of their algorithms, which costs an idle node 0.1 MB.
 """
 
 from __future__ import annotations

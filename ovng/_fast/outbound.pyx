@@ -46,6 +46,7 @@ from ovng._fast.paths cimport (
     MAX_PATHS,
     egress_choose,
     egress_flush,
+    egress_is_full,
     egress_is_broken,
     egress_queue,
     egress_send_again,
@@ -240,6 +241,7 @@ cdef bint _take_injected(node_state* node, outbound_state* out) noexcept nogil:
             _keepalive(node, out, (<uint64_t*> out.frame)[0])
         elif kind == INJECT_AGAIN:
             _flush(out)  # the arena is empty
+            _choose_path(node, out)  # the one that is in use since Python asked
             egress_send_again(&out.active, out.arena, (<uint64_t*> out.frame)[0], out.now_ms)
         else:
             _forward(node, out, &nothing, out.frame, <size_t> length)
@@ -396,7 +398,7 @@ cdef bint _seal(
         return False
     if number > key.limits.soft_packets or blocks > key.limits.soft_blocks:
         _tell_once(out, &key.soft_told, EVENT_SOFT_LIMIT, where.id, key.key_id)
-    if out.arena_used + sealed > ARENA:
+    if out.arena_used + sealed > ARENA or egress_is_full(&out.active):
         _flush(out)
     datagram = out.arena + out.arena_used
     header.type, header.key_id, header.flags = FRAME_DATA, key.key_id, where.flags

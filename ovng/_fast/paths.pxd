@@ -68,6 +68,11 @@ cdef void egress_free(egress* e) noexcept nogil
 cdef void egress_choose(egress* e, path* via) noexcept nogil
 # Whether this path has refused what it was given a moment ago.
 cdef bint egress_is_broken(const egress* e, const path* via, uint64_t now_ms) noexcept nogil
+# Whether the next message would be sent at once with all before it, unseen by the egress.
+cdef inline bint egress_is_full(const egress* e) noexcept nogil:
+    return e.sender.messages == e.sender.messages_max or e.sender.pieces_used == e.sender.pieces_max
+
+
 # Sends what is queued, and counts it.
 cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil
 # Queues what the path before this one could not send, copied to `arena` (UNSENT_BYTES): bytes used there.

@@ -90,6 +90,8 @@ cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexce
     while length >= 0 and used + <size_t> length <= UNSENT_BYTES:
         ring_take(e.unsent, arena + used, <size_t> length)
         if now_ms - e.refused_ms <= UNSENT_MS:
+            if e.sender.messages + (<uint32_t> length + segment - 1) // segment > e.sender.messages_max:
+                egress_flush(e, now_ms)  # it would be flushed otherwise, and not kept
             udp_send_run(&e.sender, &e.via.switch, arena + used, <uint32_t> length, segment)
             e.sent_later += (<uint32_t> length + segment - 1) // segment
             used += <size_t> length
@@ -100,5 +102,7 @@ cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexce
 
 cdef void egress_send_again(egress* e, uint8_t* arena, uint64_t since_ms, uint64_t now_ms) noexcept nogil:
     if e.recent.kept != NULL and e.via != NULL:
+        e.sender.unsent = NULL  # what is refused is still kept as recent
         recent_send(&e.recent, &e.sender, &e.via.switch, arena, since_ms, now_ms)
         _flush(e, now_ms, False)
+        e.sender.unsent = e.unsent

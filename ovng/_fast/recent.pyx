@@ -35,8 +35,9 @@ cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages
         r.beyond = r.spent > RECENT_SHARE and now_ms - r.window < 2 * WINDOW_MS
         r.window, r.spent = now_ms, 0
     for i in range(messages):
-        r.spent += sender.outgoing[i].bytes
-    if r.beyond:
+        if not sender.outgoing[i].refused:
+            r.spent += sender.outgoing[i].bytes
+    if r.beyond and r.spent > RECENT_SHARE:
         return
     at.first_ms = at.last_ms = now_ms
     for i in range(messages):

@@ -307,8 +307,8 @@ class NodeDataPath:
 
     def send_again(self, since: float) -> bool:
         """Send once more, by the active path, what was sent since then (monotonic seconds) by a path that may not have
-        carried it: of the last second the newest 256 KiB, unless there was more than that path could lose unnoticed
-        (64 KiB in 5 ms). The far end drops what it has. False when it found no room (counted).
+        carried it: of the last second the newest 256 KiB, unless there went on being more than that path could lose
+        unnoticed (64 KiB in 5 ms). The far end drops what it has. False when it found no room (counted).
         """
         return self._loops.send_again(int(1000 * max(0.0, since)))
 
@@ -336,7 +336,7 @@ class NodeDataPath:
         `gso_segments` per send (1: none). Without the offload `timestamps` nothing is dropped for having waited.
 
         `held` packets had to wait for a path (TUN's frames, also super-packets), `held_sent` have left since;
-        `sent_later` datagrams left on another path than the one that could not send them, `sent_again` were sent twice,
+        `sent_later` datagrams left on another path than the one that could not send them, `sent_again` once more,
         because the first path may not have carried them.
         `stashed` TCP packets were kept because their peer was silent, `resent` left again when it was heard; `doubled`
         packets left with DUP.

@@ -31,7 +31,7 @@ from ovng.errors import SystemProblem
 from ovng.fields import replace
 from ovng.ids import IPAddress
 from ovng.io import rtnetlink as rt
-from ovng.io.rtnetlink import Message, Query, Raw, RouteSocket
+from ovng.io.rtnetlink import Message, Raw, RouteQuery, RouteSocket
 from ovng.roaming.snapshot import DefaultRoute, Interface, LinkSnapshot, Way, preferred, without
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Watcher:
         self._tunnels: set[int] = set()  # of ovng, our own too
         self._addresses: dict[int, dict[IPAddress, bool]] = {}  # deprecated?
         self._defaults: frozenset[DefaultRoute] = frozenset()
-        self._queries: dict[tuple[IPAddress, int, int], Query] = {}  # of ways
+        self._queries: dict[tuple[IPAddress, int, int], RouteQuery] = {}  # of ways
         self._last: LinkSnapshot | None = None
         self.counters: Counter[str] = Counter()
         """looks, hints, lost, unknown, truncated, failed."""
@@ -182,7 +182,7 @@ class Watcher:
         finally:
             self._pause = self._pause_after(clock.spent() - began, now)
             self._heard.modify(self._notices, select.EPOLLIN)
-        if self._requests.torn != torn:
+        if self._requests.torn != torn or self._overrun:
             self._doubt()
         if snapshot == self._last:
             return None
@@ -281,7 +281,8 @@ class Watcher:
                     self._loopback.add(index)
                 elif link.get_attr("IFLA_IFALIAS") == TUNNEL_ALIAS:
                     self._tunnels.add(index)
-        self._queries = {key: query for key, query in self._queries.items() if key[1] in {0, *self._interfaces}}
+        there = {0, *self._interfaces}
+        self._queries = {key: query for key, query in self._queries.items() if key[1] in there}
 
     def _look_at_addresses(self) -> None:
         self._addresses = {}
@@ -318,7 +319,7 @@ class Watcher:
                 return None
             raise
 
-    def _route_query(self, destination: IPAddress, index: int, flags: int) -> Query:
+    def _route_query(self, destination: IPAddress, index: int, flags: int) -> RouteQuery:
         attributes: list[tuple[str, object]] = [("RTA_DST", str(destination))]
         attributes += [("RTA_OIF", index)] if index else []
         attributes += [("RTA_MARK", self._mark)] if self._mark else []
@@ -329,7 +330,7 @@ class Watcher:
             flags=flags,
             attrs=attributes,
         )
-        return Query(self._requests, rt.RTM_GETROUTE, message)
+        return RouteQuery(self._requests, message)
 
     def _way(self, destination: IPAddress, index: int = 0) -> Way | None:
         """`index` 0: by whatever interface the kernel prefers."""

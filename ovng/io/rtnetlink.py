@@ -35,6 +35,8 @@ GROUP_V6_ADDRESS, GROUP_V6_ROUTE, GROUP_V6_RULE, GROUP_NEXTHOP = 0x100, 0x400, 1
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _INT = struct.Struct("=i")
+_ATTRIBUTE = struct.Struct("=HH")  # length, type
+_RTA_CACHEINFO = 12
 _TIMEOUT = 3.0  # seconds; the kernel answers at once or not at all
 _BUFFER = 1 << 16  # no netlink message is longer than what the kernel puts in one skb
 _DUMP_TRIES = 4
@@ -186,19 +188,32 @@ class RouteSocket:
                     yield raw
 
 
-class Query:
-    """A request for one thing that is made again and again: what is as it was is neither encoded nor decoded again."""
+class RouteQuery:
+    """A question for one route, asked again and again: what is as it was is neither encoded nor decoded again."""
 
-    def __init__(self, route_socket: RouteSocket, kind: int, message: Message) -> None:
-        self._socket, self._kind, self._request = route_socket, kind, encoded(message)
-        self._data, self._answer = b"", None
+    def __init__(self, route_socket: RouteSocket, message: Message) -> None:
+        self._socket, self._request = route_socket, encoded(message)
+        self._told, self._answer = b"", None
 
     def ask(self) -> Message:
         """The answer, for reading only. Raises OSError as the kernel says."""
-        raw = self._socket.ask_raw(self._kind, self._request)
-        if raw.data[_HEADER.size :] != self._data:
-            self._data, self._answer = raw.data[_HEADER.size :], self._socket.decode(raw)
+        raw = self._socket.ask_raw(RTM_GETROUTE, self._request)
+        told = _without_age(raw.data[_HEADER.size :])
+        if told != self._told:
+            self._told, self._answer = told, self._socket.decode(raw)
         return self._answer
+
+
+def _without_age(route: bytes) -> bytes:
+    """RTA_CACHEINFO says when the route was used last, which is another time each time."""
+    offset = ROUTE.size + 4
+    while offset + _ATTRIBUTE.size <= len(route):
+        length, kind = _ATTRIBUTE.unpack_from(route, offset)
+        end = offset + max(_ATTRIBUTE.size, (length + 3) & ~3)
+        if kind == _RTA_CACHEINFO:
+            return route[:offset] + route[end:]
+        offset = end
+    return route
 
 
 def encoded(message: Message) -> bytes:

@@ -120,7 +120,7 @@ def test_of_what_is_refused_in_part_each_datagram_leaves_again() -> None:
     with talking() as (a, b, sender, _):
         since = now().mono
         route = f"unreachable {b.outer}/32"
-        toggles = threading.Thread(target=Batch(a.host, [f"route add {route}", f"route delete {route}"] * 2000))
+        toggles = threading.Thread(target=Batch(a.host, [f"route add {route}", f"route delete {route}"] * 1000))
         toggles.start()
         sent = 0
         while toggles.is_alive() and sent < 500:

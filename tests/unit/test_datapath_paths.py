@@ -263,6 +263,34 @@ def test_what_left_again_is_kept_for_the_next_time(ready: Rig) -> None:
     assert opened(ready.left())[0] == len(sent) + 1
 
 
+def test_what_is_old_is_not_sent_again_however_often_it_was(ready: Rig) -> None:
+    since = time.monotonic()
+    ready.send(OUT)
+    datagram = ready.left()
+    until(lambda: time.monotonic() > since + 0.5)
+    ready.path.send_again(since)
+    assert ready.left() == datagram
+    until(lambda: time.monotonic() > since + 1.1)
+    ready.path.send_again(since)
+    ready.send(OUT)
+    assert opened(ready.left())[0] == 2
+
+
+def test_more_than_one_system_call_takes_is_kept(ready: Rig) -> None:
+    """1024 messages: what waited for a path leaves at once."""
+    ready.path.set_active(-1)
+    pairs = 1100
+    for _ in range(pairs):  # a shorter one is the last of its message
+        for length in (2, 1):
+            ready.send(Packet(bytes(length), protocol=UDP).build())
+    until(lambda: ready.path.stats()["held"] == 2 * pairs)
+    since = time.monotonic()
+    ready.path.set_active(0)
+    until(lambda: ready.path.stats()["held_sent"] == 2 * pairs)
+    ready.path.send_again(since)
+    until(lambda: ready.path.stats()["sent_again"] == 2 * pairs)
+
+
 def burst(rig: Rig) -> int:
     """More than its share by one read of TUN, and one flush. How many bytes left."""
     whole = Packet(bytes(64_000), protocol=TCP)

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovng.io.rtnetlink import RTM_GETADDR, Message, Query, Raw, RouteSocket, split
+from ovng.io.rtnetlink import (
+    RTM_GETADDR,
+    RTM_GETROUTE,
+    Message,
+    Raw,
+    RouteQuery,
+    RouteSocket,
+    _without_age,
+    split,
+)
 
 
 def message(kind: int, body: bytes, sequence: int = 7, flags: int = 0) -> bytes:
@@ -101,11 +110,24 @@ def test_what_was_told_before_is_not_decoded_again() -> None:
     assert third[0] is not first[1], "only of the last dump"
 
 
-def test_an_answer_like_the_last_is_not_decoded_again() -> None:
-    with told([address(1, 1)], [address(1, 2)], [address(2, 3)], []) as route_socket:
-        query = Query(route_socket, RTM_GETADDR, route_socket.message(RTM_GETADDR, index=3))
+def route(interface: int, used: int, sequence: int) -> bytes:
+    """An RTM_NEWROUTE by that interface, last used so long ago."""
+    fixed = struct.pack("=BBBBBBBBI", 2, 32, 0, 0, 254, 0, 0, 1, 0)
+    age = struct.pack("=HHIiiIIIII", 36, 12, 1, used, 0, 0, 0, 0, 0, 0)
+    return message(24, fixed + age + struct.pack("=HHI", 8, 4, interface), sequence)
+
+
+def test_a_route_like_the_last_is_not_decoded_again() -> None:
+    """The kernel says of each when it was used last."""
+    with told([route(3, 10, 1)], [route(3, 20, 2)], [route(4, 20, 3)], []) as route_socket:
+        query = RouteQuery(route_socket, route_socket.message(RTM_GETROUTE, family=2))
         first, second, third = (query.ask() for _ in range(3))
         assert second is first
-        assert third.get_attr("IFA_LOCAL") == "192.0.2.2"
+        assert (first.get_attr("RTA_OIF"), third.get_attr("RTA_OIF")) == (3, 4)
         with pytest.raises(OSError, match="no answer"):
             query.ask()
+
+
+@given(st.binary(max_size=100))
+def test_any_attributes_come_to_an_end(data: bytes) -> None:
+    assert len(_without_age(data)) <= len(data)
