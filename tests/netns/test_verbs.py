@@ -127,7 +127,16 @@ def test_a_node_and_its_switch(machine: Machine) -> None:
     assert machine.left() == set()
 
 
-@pytest.mark.parametrize("verb", ["up", "down"])
+def test_one_that_runs_leaves_nothing(machine: Machine) -> None:
+    """What systemd calls after each end: another that runs under the name, or nothing at all, is no reason to do so."""
+    machine.start("up", "truck.ovng")
+    assert machine.ovng("down", "--leftovers", "truck.ovng") == ""
+    assert machine.status("truck")["name"] == "truck"
+    machine.ovng("down")
+    assert machine.ovng("down", "--leftovers", "truck.ovng") == ""
+
+
+@pytest.mark.parametrize("verb", ["up", "down", "down --leftovers"])
 def test_what_a_killed_one_left_is_cleared(machine: Machine, verb: str) -> None:
     """The kernel takes the TUN device away with its process. Where it cannot, as here where another took the name and
     routes of ours are still there, the next `up` or `down` does."""
@@ -145,7 +154,7 @@ def test_what_a_killed_one_left_is_cleared(machine: Machine, verb: str) -> None:
         assert "ovng0" in machine.interfaces()
         assert machine.ovng("down") == "truck: ended\n"
     else:
-        told = machine.ovng("down")
+        told = machine.ovng(*verb.split(), "truck.ovng")
         assert "truck: removed route to 10.99.0.0/16 through ovng0" in told
         assert "truck: removed interface ovng0" in told
     assert "ovng0" not in machine.interfaces()
