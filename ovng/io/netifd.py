@@ -7,6 +7,7 @@ at a time, for a few milliseconds and once per change; while it runs, the newest
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -64,6 +65,7 @@ class Netifd:
                 self._told, self._waiting = self._waiting, None
                 problem = await self._call(json.dumps(self._told, separators=(",", ":")))
                 if problem:
+                    self._waiting = None
                     self._failed(problem)
         finally:
             self._task = None
@@ -88,7 +90,15 @@ class Netifd:
         finally:
             if process.returncode is None:
                 process.kill()
+                await _ended(process)
         return f"netifd refuses: {escape(errors.strip()) or process.returncode}" if process.returncode else ""
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Of one that was killed. Not even cancelling ends this before: a loop that closes without it complains."""
+    while process.returncode is None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await process.wait()
 
 
 def update(

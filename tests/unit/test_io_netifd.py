@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import json
 import os
+import threading
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
@@ -98,3 +99,41 @@ def test_a_refusal_is_handed_on_in_one_line(place: Path) -> None:
 
     asyncio.run(talk())
     assert failures == ["netifd refuses: Command failed: Permission denied"]
+
+
+def test_a_word_under_way_at_the_end_is_gone_with_it(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A loop that closes before it has heard of the end of a process says so in the log."""
+    ubus(place, f"echo $$ > {place}/pid.new && mv {place}/pid.new {place}/pid; exec sleep 60")
+
+    async def talk() -> None:
+        netifd = Netifd("vpn", print)
+        netifd.tell("vpn", [], [], SWITCH)
+        while not (place / "pid").exists():
+            await asyncio.sleep(0.01)
+        netifd.close()  # and the loop, which cancels once more
+
+    asyncio.run(talk())
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((place / "pid").read_text()), 0)
+    for thread in threading.enumerate():
+        if thread.name.startswith("asyncio-waitpid"):
+            thread.join()
+    assert not caplog.messages
+
+
+def test_after_a_refusal_nothing_more_is_told(place: Path) -> None:
+    ubus(place, f'echo "$4" >> {place}/calls\nwhile [ ! -e {place}/go ]; do sleep 0.01; done; exit 6')
+    failures: list[str] = []
+
+    async def talk() -> None:
+        netifd = Netifd("vpn", failures.append)
+        netifd.tell("vpn", [ip_interface("10.77.0.1/16")], [], SWITCH)
+        while not (place / "calls").exists():
+            await asyncio.sleep(0.01)
+        netifd.tell("vpn", [ip_interface("10.77.0.2/16")], [], SWITCH)
+        (place / "go").touch()
+        while netifd._task is not None:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(talk())
+    assert len(failures) == len((place / "calls").read_text().splitlines()) == 1
