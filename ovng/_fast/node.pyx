@@ -427,7 +427,7 @@ cdef class NodeLoops:
         return ring_put(self._open().outbound.injected, INJECT_KEEPALIVE, &id, sizeof(id), NULL, 0) == 0
 
     def send_again(self, uint64_t since_ms):
-        """What was sent since then, CLOCK_MONOTONIC milliseconds, once more by the active path. False: the ring is full."""
+        """What others took since then (CLOCK_MONOTONIC milliseconds) once more by the active path. False: no room."""
         return ring_put(self._open().outbound.injected, INJECT_AGAIN, &since_ms, sizeof(since_ms), NULL, 0) == 0
 
     def fileno(self):

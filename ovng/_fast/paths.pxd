@@ -42,6 +42,8 @@ cdef struct egress:
     udp_sender sender
     ring* unsent  # what was refused; NULL: neither this nor `recent` is kept
     recent recent
+    uint64_t serial  # of `via`
+    uint64_t stay  # on one path, without another or none in between: a number
     uint64_t counted  # datagrams and bytes that are in some path's figures
     uint64_t counted_bytes
     uint64_t unreachable  # datagrams, up to the last flush
@@ -77,5 +79,5 @@ cdef inline bint egress_is_full(const egress* e) noexcept nogil:
 cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil
 # Queues what the path before this one could not send, copied to `arena` (UNSENT_BYTES): bytes used there.
 cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexcept nogil
-# Sends again what was sent since then, copied to `arena` (RECENT_BYTES). Nothing may be queued.
+# Sends again what was sent since then before this stay began, copied to `arena` (RECENT_BYTES). Nothing may be queued.
 cdef void egress_send_again(egress* e, uint8_t* arena, uint64_t since_ms, uint64_t now_ms) noexcept nogil

@@ -40,6 +40,10 @@ cdef void egress_free(egress* e) noexcept nogil:
 
 
 cdef void egress_choose(egress* e, path* via) noexcept nogil:
+    cdef uint64_t serial = via.serial if via != NULL else 0
+    if serial != e.serial:
+        e.serial = serial
+        e.stay += 1
     e.via = via
     if via != NULL:
         e.sender.fd, e.sender.family, e.sender.segments_max = via.fd, via.family, via.segments_max
@@ -76,7 +80,7 @@ cdef void _flush(egress* e, uint64_t now_ms, bint keep) noexcept nogil:
         e.refused_serial, e.refused_ms = e.via.serial, now_ms
         e.broken_serial = e.via.serial
     if keep and e.recent.kept != NULL:
-        recent_keep(&e.recent, &e.sender, messages, now_ms)
+        recent_keep(&e.recent, &e.sender, messages, e.stay, now_ms)
 
 
 cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexcept nogil:
@@ -103,6 +107,6 @@ cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexce
 cdef void egress_send_again(egress* e, uint8_t* arena, uint64_t since_ms, uint64_t now_ms) noexcept nogil:
     if e.recent.kept != NULL and e.via != NULL:
         e.sender.unsent = NULL  # what is refused is still kept as recent
-        recent_send(&e.recent, &e.sender, &e.via.switch, arena, since_ms, now_ms)
+        recent_send(&e.recent, &e.sender, &e.via.switch, arena, e.stay, since_ms, now_ms)
         _flush(e, now_ms, False)
         e.sender.unsent = e.unsent

@@ -6,6 +6,7 @@ keeps a tail of what it sends to a node (`tail.pyx`); this is the other directio
 what had arrived.
 
 What leaves again is still kept, for the next way may be gone as soon: an address is there before its route is.
+What left in this stay on this path, as all that had waited for it, is not sent again.
 
 A node that goes on sending more than `RECENT_SHARE` within `WINDOW_MS` would find a tail shorter than what it takes to
 notice such a loss; what it sends then is not kept, for copying has its price. One burst is no rate: what had to wait
@@ -35,8 +36,16 @@ cdef struct recent:
 cdef int recent_init(recent* r) noexcept nogil
 cdef void recent_free(recent* r) noexcept nogil
 # The first `messages` of what the sender has just flushed, but for those that it was refused.
-cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages, uint64_t now_ms) noexcept nogil
-# Queues what was sent since then, first or again, copied to `arena` (RECENT_BYTES).
+cdef void recent_keep(
+    recent* r, const udp_sender* sender, unsigned int messages, uint64_t stay, uint64_t now_ms
+) noexcept nogil
+# Queues what was sent since then, first or again, in another stay than this, copied to `arena` (RECENT_BYTES).
 cdef void recent_send(
-    recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t now_ms
+    recent* r,
+    udp_sender* sender,
+    const locator* to,
+    unsigned char* arena,
+    uint64_t stay,
+    uint64_t since_ms,
+    uint64_t now_ms,
 ) noexcept nogil

@@ -8,10 +8,11 @@ from ovng._fast.ring cimport ring_create, ring_destroy, ring_peek, ring_put_newe
 from ovng._fast.udp cimport locator, msghdr, udp_send_run, udp_sender
 
 
-# When something that is kept was sent, milliseconds.
+# When something that is kept was sent, milliseconds; and in which stay the last time.
 cdef struct kept_at:
     uint64_t first_ms
     uint64_t last_ms
+    uint64_t stay
 
 
 cdef int recent_init(recent* r) noexcept nogil:
@@ -26,7 +27,9 @@ cdef void recent_free(recent* r) noexcept nogil:
     r.kept = NULL
 
 
-cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages, uint64_t now_ms) noexcept nogil:
+cdef void recent_keep(
+    recent* r, const udp_sender* sender, unsigned int messages, uint64_t stay, uint64_t now_ms
+) noexcept nogil:
     cdef const msghdr* header
     cdef kept_at at
     cdef unsigned int i
@@ -40,6 +43,7 @@ cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages
     if r.beyond and r.spent > RECENT_SHARE:
         return
     at.first_ms = at.last_ms = now_ms
+    at.stay = stay
     for i in range(messages):
         header = &sender.headers[i].msg_hdr
         if sender.outgoing[i].refused:
@@ -56,7 +60,13 @@ cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages
 
 
 cdef void recent_send(
-    recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t now_ms
+    recent* r,
+    udp_sender* sender,
+    const locator* to,
+    unsigned char* arena,
+    uint64_t stay,
+    uint64_t since_ms,
+    uint64_t now_ms,
 ) noexcept nogil:
     """Each record makes room before it is put back, so that all those within RECENT_MS go once round the ring."""
     cdef unsigned char* record = arena
@@ -70,8 +80,8 @@ cdef void recent_send(
         memcpy(&at, record, sizeof(at))
         if now_ms - at.first_ms <= RECENT_MS:
             size = <uint32_t> length - <uint32_t> sizeof(at)
-            if at.last_ms >= since_ms:
-                at.last_ms = now_ms
+            if at.last_ms >= since_ms and at.stay != stay:
+                at.last_ms, at.stay = now_ms, stay
                 udp_send_run(sender, to, record + sizeof(at), size, segment)
                 r.sent_again += (size + segment - 1) // segment
             ring_put_newest(r.kept, segment, &at, sizeof(at), record + sizeof(at), size)

@@ -306,9 +306,9 @@ class NodeDataPath:
         return self._loops.send_keepalive(peer)
 
     def send_again(self, since: float) -> bool:
-        """Send once more, by the active path, what was sent since then (monotonic seconds) by a path that may not have
-        carried it: of the last second the newest 256 KiB, unless there went on being more than that path could lose
-        unnoticed (64 KiB in 5 ms). The far end drops what it has. False when it found no room (counted).
+        """Send once more, by the active path, what was sent since then (monotonic seconds) by others, which may not
+        have carried it: of the last second the newest 256 KiB, unless there went on being more than that path could
+        lose unnoticed (64 KiB in 5 ms). The far end drops what it has. False when it found no room (counted).
         """
         return self._loops.send_again(int(1000 * max(0.0, since)))
 

@@ -210,6 +210,11 @@ def test_the_first_packet_wakes(ready: Rig, traffic: str) -> None:
 # -- What a path took in vain
 
 
+def change(rig: Rig) -> None:
+    """The path is another, by the same way."""
+    rig.path.set_path(0, rig.outer, where(rig))
+
+
 def test_what_was_sent_since_leaves_again_as_it_was(ready: Rig) -> None:
     before: list[bytes] = []
     after: list[bytes] = []
@@ -221,6 +226,7 @@ def test_what_was_sent_since_leaves_again_as_it_was(ready: Rig) -> None:
         if into is before:
             since = time.monotonic() + 0.005
             until(lambda: time.monotonic() > since + 0.002)  # noqa: B023
+    change(ready)
     assert ready.path.send_again(since)
     assert [ready.left() for _ in after] == after
     until(lambda: ready.path.stats()["sent_again"] == len(after))
@@ -255,10 +261,13 @@ def test_what_left_again_is_kept_for_the_next_time(ready: Rig) -> None:
     for _ in range(3):
         until(lambda: time.monotonic() > since + 0.002)  # noqa: B023
         since = time.monotonic()  # what was sent again then was sent then
+        change(ready)
         ready.path.send_again(since - 0.1)
         assert [ready.left() for _ in sent] == sent
+        change(ready)
         ready.path.send_again(since)
         assert [ready.left() for _ in sent] == sent
+        ready.path.send_again(since)  # by the same path: nothing
     ready.send(OUT)
     assert opened(ready.left())[0] == len(sent) + 1
 
@@ -268,9 +277,11 @@ def test_what_is_old_is_not_sent_again_however_often_it_was(ready: Rig) -> None:
     ready.send(OUT)
     datagram = ready.left()
     until(lambda: time.monotonic() > since + 0.5)
+    change(ready)
     ready.path.send_again(since)
     assert ready.left() == datagram
     until(lambda: time.monotonic() > since + 1.1)
+    change(ready)
     ready.path.send_again(since)
     ready.send(OUT)
     assert opened(ready.left())[0] == 2
@@ -287,8 +298,13 @@ def test_more_than_one_system_call_takes_is_kept(ready: Rig) -> None:
     since = time.monotonic()
     ready.path.set_active(0)
     until(lambda: ready.path.stats()["held_sent"] == 2 * pairs)
+    ready.path.send_again(since)  # what had waited went by this path
+    ready.send(OUT)
+    until(lambda: ready.path.stats()["sent_packets"] == 2 * pairs + 1)
+    assert ready.path.stats()["sent_again"] == 0
+    change(ready)
     ready.path.send_again(since)
-    until(lambda: ready.path.stats()["sent_again"] == 2 * pairs)
+    until(lambda: ready.path.stats()["sent_again"] == 2 * pairs + 1)
 
 
 def burst(rig: Rig) -> int:
@@ -303,6 +319,7 @@ def test_one_burst_beyond_the_share_is_kept(ready: Rig) -> None:
     since = time.monotonic()
     assert burst(ready) > SHARE
     for _ in range(2):
+        change(ready)
         ready.path.send_again(since)
         assert sorted(opened(ready.left())[0] for _ in range(128)) == list(range(1, 129))
     ready.send(OUT)
@@ -315,6 +332,7 @@ def test_a_node_that_goes_on_beyond_its_share_keeps_nothing(ready: Rig) -> None:
             since = time.monotonic()
             burst(ready)
         before: int = ready.path.stats()["sent_again"]
+        change(ready)
         ready.path.send_again(since)
         ready.send(OUT)
         while len(ready.left()) > 200:
