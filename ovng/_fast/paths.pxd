@@ -43,7 +43,6 @@ cdef struct egress:
     ring* unsent  # what was refused; NULL: neither this nor `recent` is kept
     recent recent
     uint64_t serial  # of `via`
-    uint64_t stay  # on one path, without another or none in between: a number
     uint64_t counted  # datagrams and bytes that are in some path's figures
     uint64_t counted_bytes
     uint64_t unreachable  # datagrams, up to the last flush
@@ -51,6 +50,11 @@ cdef struct egress:
     uint64_t broken_serial  # the path that was the last to refuse, and when
     uint64_t refused_ms
     uint64_t sent_later  # datagrams that were kept
+
+
+cdef inline bint egress_is_full(const egress* e) noexcept nogil:
+    """Whether the next message would make the sender flush all before it, unseen by the egress."""
+    return e.sender.messages == e.sender.messages_max or e.sender.pieces_used == e.sender.pieces_max
 
 
 cdef inline bint egress_queue(egress* e, uint8_t* datagram, uint32_t length) noexcept nogil:
@@ -70,11 +74,6 @@ cdef void egress_free(egress* e) noexcept nogil
 cdef void egress_choose(egress* e, path* via) noexcept nogil
 # Whether this path has refused what it was given a moment ago.
 cdef bint egress_is_broken(const egress* e, const path* via, uint64_t now_ms) noexcept nogil
-# Whether the next message would be sent at once with all before it, unseen by the egress.
-cdef inline bint egress_is_full(const egress* e) noexcept nogil:
-    return e.sender.messages == e.sender.messages_max or e.sender.pieces_used == e.sender.pieces_max
-
-
 # Sends what is queued, and counts it.
 cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil
 # Queues what the path before this one could not send, copied to `arena` (UNSENT_BYTES): bytes used there.

@@ -43,7 +43,7 @@ cdef void egress_choose(egress* e, path* via) noexcept nogil:
     cdef uint64_t serial = via.serial if via != NULL else 0
     if serial != e.serial:
         e.serial = serial
-        e.stay += 1
+        e.recent.stay += 1
     e.via = via
     if via != NULL:
         e.sender.fd, e.sender.family, e.sender.segments_max = via.fd, via.family, via.segments_max
@@ -80,11 +80,12 @@ cdef void _flush(egress* e, uint64_t now_ms, bint keep) noexcept nogil:
         e.refused_serial, e.refused_ms = e.via.serial, now_ms
         e.broken_serial = e.via.serial
     if keep and e.recent.kept != NULL:
-        recent_keep(&e.recent, &e.sender, messages, e.stay, now_ms)
+        recent_keep(&e.recent, &e.sender, messages, now_ms)
 
 
 cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexcept nogil:
     cdef uint32_t segment
+    cdef uint32_t datagrams
     cdef size_t used = 0
     cdef long length
     if e.unsent == NULL or e.via == NULL or e.refused_serial in (0, e.via.serial):
@@ -94,10 +95,11 @@ cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexce
     while length >= 0 and used + <size_t> length <= UNSENT_BYTES:
         ring_take(e.unsent, arena + used, <size_t> length)
         if now_ms - e.refused_ms <= UNSENT_MS:
-            if e.sender.messages + (<uint32_t> length + segment - 1) // segment > e.sender.messages_max:
+            datagrams = (<uint32_t> length + segment - 1) // segment
+            if e.sender.messages + datagrams > e.sender.messages_max:
                 egress_flush(e, now_ms)  # it would be flushed otherwise, and not kept
             udp_send_run(&e.sender, &e.via.switch, arena + used, <uint32_t> length, segment)
-            e.sent_later += (<uint32_t> length + segment - 1) // segment
+            e.sent_later += datagrams
             used += <size_t> length
         length = ring_peek(e.unsent, &segment)
     e.refused_serial = 0
@@ -107,6 +109,6 @@ cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexce
 cdef void egress_send_again(egress* e, uint8_t* arena, uint64_t since_ms, uint64_t now_ms) noexcept nogil:
     if e.recent.kept != NULL and e.via != NULL:
         e.sender.unsent = NULL  # what is refused is still kept as recent
-        recent_send(&e.recent, &e.sender, &e.via.switch, arena, e.stay, since_ms, now_ms)
+        recent_send(&e.recent, &e.sender, &e.via.switch, arena, since_ms, now_ms)
         _flush(e, now_ms, False)
         e.sender.unsent = e.unsent

@@ -29,6 +29,7 @@ cdef struct recent:
     uint64_t window  # milliseconds: since when `spent` counts
     uint64_t spent  # bytes
     bint beyond  # the share, in the window before
+    uint64_t stay  # the present one, on one path without another or none in between: a number
     uint64_t sent_again  # datagrams
 
 
@@ -36,16 +37,8 @@ cdef struct recent:
 cdef int recent_init(recent* r) noexcept nogil
 cdef void recent_free(recent* r) noexcept nogil
 # The first `messages` of what the sender has just flushed, but for those that it was refused.
-cdef void recent_keep(
-    recent* r, const udp_sender* sender, unsigned int messages, uint64_t stay, uint64_t now_ms
-) noexcept nogil
+cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages, uint64_t now_ms) noexcept nogil
 # Queues what was sent since then, first or again, in another stay than this, copied to `arena` (RECENT_BYTES).
 cdef void recent_send(
-    recent* r,
-    udp_sender* sender,
-    const locator* to,
-    unsigned char* arena,
-    uint64_t stay,
-    uint64_t since_ms,
-    uint64_t now_ms,
+    recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t now_ms
 ) noexcept nogil

@@ -27,9 +27,7 @@ cdef void recent_free(recent* r) noexcept nogil:
     r.kept = NULL
 
 
-cdef void recent_keep(
-    recent* r, const udp_sender* sender, unsigned int messages, uint64_t stay, uint64_t now_ms
-) noexcept nogil:
+cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages, uint64_t now_ms) noexcept nogil:
     cdef const msghdr* header
     cdef kept_at at
     cdef unsigned int i
@@ -43,7 +41,7 @@ cdef void recent_keep(
     if r.beyond and r.spent > RECENT_SHARE:
         return
     at.first_ms = at.last_ms = now_ms
-    at.stay = stay
+    at.stay = r.stay
     for i in range(messages):
         header = &sender.headers[i].msg_hdr
         if sender.outgoing[i].refused:
@@ -60,13 +58,7 @@ cdef void recent_keep(
 
 
 cdef void recent_send(
-    recent* r,
-    udp_sender* sender,
-    const locator* to,
-    unsigned char* arena,
-    uint64_t stay,
-    uint64_t since_ms,
-    uint64_t now_ms,
+    recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t now_ms
 ) noexcept nogil:
     """Each record makes room before it is put back, so that all those within RECENT_MS go once round the ring."""
     cdef unsigned char* record = arena
@@ -80,8 +72,8 @@ cdef void recent_send(
         memcpy(&at, record, sizeof(at))
         if now_ms - at.first_ms <= RECENT_MS:
             size = <uint32_t> length - <uint32_t> sizeof(at)
-            if at.last_ms >= since_ms and at.stay != stay:
-                at.last_ms, at.stay = now_ms, stay
+            if at.last_ms >= since_ms and at.stay != r.stay:
+                at.last_ms, at.stay = now_ms, r.stay
                 udp_send_run(sender, to, record + sizeof(at), size, segment)
                 r.sent_again += (size + segment - 1) // segment
             ring_put_newest(r.kept, segment, &at, sizeof(at), record + sizeof(at), size)

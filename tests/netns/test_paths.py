@@ -48,6 +48,27 @@ def test_what_a_lost_link_refused_leaves_on_the_next_path() -> None:
         assert a.path.stats()["sent_later"] == 20
 
 
+def test_more_than_one_system_call_takes_is_kept_when_it_leaves_later() -> None:
+    """1024 messages."""
+    with talking() as (a, b, sender, _):
+        a.run("ip", "link", "set", "dev", a.link, "down")
+        count = 0
+        for _ in range(22):
+            for size in (2, 1) * 50:  # a shorter one is the last of its message
+                sender.sendto(bytes(size), (b.inner, 9))
+            count += 100
+            until(lambda: a.drops.get("send_unreachable", 0) == count)  # noqa: B023
+        since = now().mono
+        a.run("ip", "link", "set", "dev", a.link, "up")
+        a.path.set_path(1, a.socket, a.switch)
+        a.path.set_active(1)
+        until(lambda: a.path.stats()["sent_later"] == count)
+        a.path.set_path(2, a.socket, a.switch)
+        a.path.set_active(2)
+        a.path.send_again(since)
+        until(lambda: a.path.stats()["sent_again"] == count)
+
+
 def test_what_a_lost_link_refused_leaves_at_once_on_the_path_that_stands_by() -> None:
     """Python has not even heard of it. Where that refuses too, or nobody stands by, it waits for the next path."""
     with talking() as (a, b, sender, receiver):

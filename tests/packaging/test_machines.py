@@ -275,11 +275,11 @@ def test_names_through_resolvconf(scene: Scene, package: str) -> None:
     text = bob.run("cat", "/etc/resolv.conf")
     servers = [line.split()[1] for line in text.splitlines() if line.startswith("nameserver")]
     assert servers == ["10.77.0.1", "203.0.113.53"] and DOMAIN in text, text
-    before_kill = service(bob, "MainPID", "ovng@bob")
+    killed = service(bob, "MainPID", "ovng@bob")
     bob.run("systemctl", "kill", "--signal=KILL", "ovng@bob")
     wait_until(lambda: service(bob, "ActiveState", "ovng@bob") != "active", "end of the killed one", 30)
     wait_until(lambda: service(bob, "ActiveState", "ovng@bob") == "active", "new start", 30)
-    assert service(bob, "MainPID", "ovng@bob") != before_kill
+    assert service(bob, "MainPID", "ovng@bob") != killed
     bob.run("systemctl", "kill", "--signal=KILL", "ovng@bob")
     bob.run("systemctl", "stop", "ovng@bob")  # before it starts again, or while it does
     assert bob.run("cat", "/etc/resolv.conf") == before

@@ -46,6 +46,16 @@ def test_a_default_route_is_told_as_its_halves() -> None:
     assert told["routes6"] == [{"target": "::", "netmask": "1"}, {"target": "8000::", "netmask": "1"}]
 
 
+async def made(file: Path) -> None:
+    while not file.exists():
+        await asyncio.sleep(0.01)
+
+
+async def done(netifd: Netifd) -> None:
+    while netifd._task is not None:
+        await asyncio.sleep(0.01)
+
+
 def ubus(place: Path, body: str) -> None:
     script = place / "ubus"
     script.write_text(f"#!/bin/sh\n{body}\n")
@@ -77,8 +87,7 @@ def test_while_one_word_is_under_way_the_newest_waits(place: Path) -> None:
                 await asyncio.sleep(0)
         netifd.tell("vpn", [ip_interface("10.77.0.5/16")], [], SWITCH)
         (place / "go").touch()
-        while netifd._task is not None:
-            await asyncio.sleep(0.01)
+        await done(netifd)
         netifd.tell("vpn", [ip_interface("10.77.0.5/16")], [], SWITCH)
         assert netifd._task is None, "what it knows it is not told again"
 
@@ -94,8 +103,7 @@ def test_a_refusal_is_handed_on_in_one_line(place: Path) -> None:
     async def talk() -> None:
         netifd = Netifd("vpn", failures.append)
         netifd.tell("vpn", [], [], SWITCH)
-        while netifd._task is not None:
-            await asyncio.sleep(0.01)
+        await done(netifd)
 
     asyncio.run(talk())
     assert failures == ["netifd refuses: Command failed: Permission denied"]
@@ -108,8 +116,7 @@ def test_a_word_under_way_at_the_end_is_gone_with_it(place: Path, caplog: pytest
     async def talk() -> None:
         netifd = Netifd("vpn", print)
         netifd.tell("vpn", [], [], SWITCH)
-        while not (place / "pid").exists():
-            await asyncio.sleep(0.01)
+        await made(place / "pid")
         netifd.close()  # and the loop, which cancels once more
 
     asyncio.run(talk())
@@ -128,12 +135,10 @@ def test_after_a_refusal_nothing_more_is_told(place: Path) -> None:
     async def talk() -> None:
         netifd = Netifd("vpn", failures.append)
         netifd.tell("vpn", [ip_interface("10.77.0.1/16")], [], SWITCH)
-        while not (place / "calls").exists():
-            await asyncio.sleep(0.01)
+        await made(place / "calls")
         netifd.tell("vpn", [ip_interface("10.77.0.2/16")], [], SWITCH)
         (place / "go").touch()
-        while netifd._task is not None:
-            await asyncio.sleep(0.01)
+        await done(netifd)
 
     asyncio.run(talk())
     assert len(failures) == len((place / "calls").read_text().splitlines()) == 1
