@@ -300,6 +300,11 @@ class Probe:
             a["alive"]["idle"],
         )
 
+    def kill(self) -> None:
+        """End both; what they saw is lost."""
+        for process in self._processes.values():
+            process.kill()
+
     def _out(self, role: str) -> Path:
         return self._folder / f"probe-{role}.json"
 
