@@ -50,6 +50,7 @@ class Rig:
         ring_bytes: int = 1 << 20,
         vnet: bool = True,
         short_queue: bool = False,
+        start: bool = True,
     ) -> None:
         self.device, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
@@ -65,7 +66,8 @@ class Rig:
         self.path.set_path(0, self.outer, Locator.of(*self.switch.getsockname()))
         self.path.set_active(0)
         self.heard: list[Event] = []
-        self.path.start()
+        if start:
+            self.path.start()
 
     def close(self) -> None:
         self.path.close()

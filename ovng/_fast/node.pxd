@@ -30,6 +30,7 @@ from ovng._fast.routes cimport route_table
 from ovng._fast.segment cimport VNET_HEADER
 from ovng._fast.sparse cimport sparse_table
 from ovng._fast.stash cimport stash
+from ovng._fast.tunqueue cimport tunqueue
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -43,8 +44,7 @@ cdef enum:
     INBOUND = 1
 
     CONTROL_MAX = 8952  # bytes of a datagram that Python is shown
-    FRAME_BUFFER = VNET_HEADER + 65536 + 64  # one TUN read: virtio header, packet
-    FRAME_PLACE = 64  # of a TUN read in its pages: behind 10 + 20 … 80 bytes of headers, payload is no byte 1 … 63 (`pages`)
+    FRAME_BUFFER = VNET_HEADER + 65536 + 64  # virtio header, packet
     ARENA = 1 << 20  # sealed datagrams of one flush
     HELD_BYTES = 1 << 18  # packets that wait for a path
 
@@ -127,7 +127,8 @@ cdef struct outbound_state:
     egress second  # copies of packets with DUP
     sparse_table flows
     stash stash  # packets to silent peers
-    uint8_t* frame  # TUN reads go here, behind FRAME_PLACE
+    tunqueue queue
+    uint8_t* frame  # one that did not come from TUN just now
     uint8_t* arena
     size_t arena_used
     ring* ring

@@ -40,6 +40,7 @@ from ovng._fast.reclaim cimport flag_load, flag_store, pointer_publish, reclaim,
 from ovng._fast.ring cimport ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_put
 from ovng._fast.routes cimport route_add, route_free, route_remove
 from ovng._fast.stash cimport stash_free
+from ovng._fast.tunqueue cimport tunqueue_free, tunqueue_init
 from ovng._fast.udp cimport UDP_BATCH_GRO, UDP_BATCH_SINGLE, UDP_COUNTERS, locator
 
 import os
@@ -156,7 +157,7 @@ cdef class NodeLoops:
         node.inbound.ring = ring_create(ring_bytes, node.event_fd)
         node.outbound.injected = ring_create(ring_bytes, node.outbound_wake)
         node.outbound.held = ring_create(HELD_BYTES, -1)
-        node.outbound.frame = pages_allocate(FRAME_PLACE + FRAME_BUFFER)
+        node.outbound.frame = pages_allocate(FRAME_BUFFER)
         node.outbound.arena = pages_allocate(ARENA)
         memcpy(&node.outbound.flows.key, _bytes_of(os.urandom(8), 8), 8)
         node.outbound.events.rate = EVENTS_PER_SECOND
@@ -172,6 +173,7 @@ cdef class NodeLoops:
             or node.outbound.held == NULL
             or node.outbound.frame == NULL
             or node.outbound.arena == NULL
+            or tunqueue_init(&node.outbound.queue) < 0
             or intake_init(&node.inbound.intake, UDP_BATCH_GRO if gro else UDP_BATCH_SINGLE) < 0
         ):
             raise MemoryError
@@ -211,6 +213,7 @@ cdef class NodeLoops:
         free(node.outbound.frame)
         free(node.outbound.arena)
         node.outbound.frame = node.outbound.arena = NULL
+        tunqueue_free(&node.outbound.queue)
         intake_free(&node.inbound.intake)
         egress_free(&node.outbound.active)
         egress_free(&node.outbound.second)

@@ -20,8 +20,6 @@ from ovng._fast.node cimport (
     EVENT_NO_ROUTE,
     EVENT_SOFT_LIMIT,
     EVENT_TOO_LARGE,
-    FRAME_BUFFER,
-    FRAME_PLACE,
     HELD_INBOUND,
     HELD_OUTBOUND,
     INJECT_AGAIN,
@@ -69,6 +67,17 @@ from ovng._fast.segment cimport (
 )
 from ovng._fast.sparse cimport sparse_put
 from ovng._fast.stash cimport stash_put, stash_take, stash_wants
+from ovng._fast.tunqueue cimport (
+    TUN_BULK,
+    TUN_FRAME,
+    TUN_SPARSE,
+    tun_frame,
+    tunqueue_count,
+    tunqueue_first,
+    tunqueue_pop,
+    tunqueue_put,
+    tunqueue_seat,
+)
 
 cdef extern from "<poll.h>" nogil:
     enum:
@@ -83,9 +92,10 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void* buffer, size_t size)
 
 cdef enum:
-    BATCH_READS = 64
+    BATCH_PACKETS = 64
     BATCH_SUPERS = 2  # more would delay the first ones and fit the arena no better
-    SUPER = 16384  # bytes from which a read counts as one
+    BATCH_SPARSE = 1 << 15  # bytes: a flood of sparse packets leaves bulk its share
+    SUPER = 16384  # bytes from which a frame counts as one
     DONT_FRAGMENT = 0x40  # in IPv4's seventh byte
     IPV6_MTU_MIN = 1280  # no IPv6 sender makes packets smaller (RFC 8200, 5)
     TUN_RETRY_MS = 200  # after a read error, which would make `poll` spin
@@ -142,8 +152,11 @@ cdef bint outbound_step(node_state* node) noexcept nogil:
     _send_held(node, out)
     _send_again(node, out)
     more = _take_injected(node, out)
-    more = _read_tun(node, out) or more
+    _read_tun(node, out)
+    _send_sparse(node, out)
+    _send_bulk(node, out)
     _flush(out)
+    more = tunqueue_count(&out.queue) > 0 or more
     more = _is_relieved(node, out) or more
     epoch_leave(epoch)
     if out.packets != before:
@@ -182,7 +195,7 @@ cdef inline path* _path(node_state* node, int index) noexcept nogil:
 
 cdef void _send_held(node_state* node, outbound_state* out) noexcept nogil:
     """All that waits for a path, if there is one now: what the last one could not send, and what came after."""
-    cdef uint32_t kind
+    cdef uint32_t kind  # whether it is sparse
     cdef long length
     if out.active.via == NULL:
         return
@@ -191,24 +204,24 @@ cdef void _send_held(node_state* node, outbound_state* out) noexcept nogil:
     while length >= 0:
         ring_take(out.held, out.frame, <size_t> length)
         out.held_sent += 1
-        _forward(node, out, <vnet_header*> out.frame, out.frame + VNET_HEADER, <size_t> length - VNET_HEADER)
+        _forward(
+            node, out, <vnet_header*> out.frame, out.frame + VNET_HEADER, <size_t> length - VNET_HEADER, kind != 0
+        )
         length = ring_peek(out.held, &kind)
 
 
 cdef void _send_again(node_state* node, outbound_state* out) noexcept nogil:
     """What may have been lost to peers that were silent and are heard again."""
-    cdef vnet_header nothing
     cdef long length = stash_take(&out.stash, &node.peers, out.frame)
-    if length < 0:
-        return
-    memset(&nothing, 0, sizeof(nothing))
     while length >= 0:
         out.resent += 1
-        _forward(node, out, &nothing, out.frame, <size_t> length)
+        _forward_packet(node, out, <size_t> length)
         length = stash_take(&out.stash, &node.peers, out.frame)
 
 
-cdef void _hold(outbound_state* out, const vnet_header* vnet, const uint8_t* packet, size_t length) noexcept nogil:
+cdef void _hold(
+    outbound_state* out, const vnet_header* vnet, const uint8_t* packet, size_t length, bint sparse
+) noexcept nogil:
     """The newest packets wait for a path, so that all goes on at once when there is one."""
     cdef address destination
     cdef long gone
@@ -217,7 +230,7 @@ cdef void _hold(outbound_state* out, const vnet_header* vnet, const uint8_t* pac
         if address_is_local_noise(&destination):
             out.drops[OUT_LOCAL_NOISE] += 1
             return
-    gone = ring_put_newest(out.held, 0, vnet, VNET_HEADER, packet, length)
+    gone = ring_put_newest(out.held, sparse, vnet, VNET_HEADER, packet, length)
     if gone >= 0:
         out.held_packets += 1
         out.drops[OUT_HELD_OVER] += <uint64_t> gone
@@ -227,12 +240,10 @@ cdef void _hold(outbound_state* out, const vnet_header* vnet, const uint8_t* pac
 
 cdef bint _take_injected(node_state* node, outbound_state* out) noexcept nogil:
     """Packets that Python held back, whole IP packets. Whether some are left."""
-    cdef vnet_header nothing
     cdef uint32_t kind
     cdef long length
     cdef int i
-    memset(&nothing, 0, sizeof(nothing))
-    for i in range(BATCH_READS):
+    for i in range(BATCH_PACKETS):
         length = ring_peek(out.injected, &kind)
         if length < 0:
             return False
@@ -244,7 +255,7 @@ cdef bint _take_injected(node_state* node, outbound_state* out) noexcept nogil:
             _choose_path(node, out)  # the one that is in use since Python asked
             egress_send_again(&out.active, out.arena, (<uint64_t*> out.frame)[0], out.now_ms)
         else:
-            _forward(node, out, &nothing, out.frame, <size_t> length)
+            _forward_packet(node, out, <size_t> length)
     return True
 
 
@@ -260,40 +271,78 @@ cdef void _keepalive(node_state* node, outbound_state* out, uint64_t id) noexcep
             where.to.sent.packets -= 1
 
 
-cdef bint _read_tun(node_state* node, outbound_state* out) noexcept nogil:
-    """One batch. False once TUN had nothing more."""
-    cdef vnet_header vnet
-    cdef int supers = 0
-    cdef int i
-    cdef ssize_t size
+cdef void _read_tun(node_state* node, outbound_state* out) noexcept nogil:
+    """All that TUN has, as far as there is room; what comes while we read is of the next turn."""
     cdef size_t head = VNET_HEADER if node.vnet else 0
-    cdef uint8_t* frame = out.frame + FRAME_PLACE
-    memset(&vnet, 0, sizeof(vnet))
-    for i in range(BATCH_READS):
-        size = read(node.tun_fd, frame, FRAME_BUFFER)
+    cdef uint8_t* frame = tunqueue_seat(&out.queue)
+    cdef ssize_t size
+    cdef bint sparse
+    cdef int i
+    for i in range(BATCH_PACKETS):
+        if frame == NULL:
+            return
+        size = read(node.tun_fd, frame, TUN_FRAME)
         if size <= 0:
             if size < 0 and errno == EINTR:
                 continue
             # EBADFD: the interface was taken away. TUN has no end of file.
             out.tun_error = EIO if size == 0 else errno if errno != EAGAIN else 0
-            return False
+            return
         out.tun_error = 0
         out.reads += 1
         if <size_t> size < head:
             out.drops[OUT_SEGMENT - SEGMENT_TRUNCATED - 1] += 1
             continue
-        if head:
-            memcpy(&vnet, frame, VNET_HEADER)
-        _forward(node, out, &vnet, frame + head, <size_t> size - head)
-        if size >= SUPER:
-            supers += 1
-            if supers == BATCH_SUPERS:
-                return True
-    return True
+        sparse = sparse_put(&out.flows, frame + head, <size_t> size - head, out.now_ms)
+        tunqueue_put(&out.queue, TUN_SPARSE if sparse else TUN_BULK, <uint32_t> size)
+        frame = tunqueue_seat(&out.queue)
+
+
+cdef void _send_sparse(node_state* node, outbound_state* out) noexcept nogil:
+    """On their way before bulk is sealed."""
+    cdef tun_frame* frame = tunqueue_first(&out.queue, TUN_SPARSE)
+    cdef uint32_t bytes = 0
+    if frame == NULL:
+        return
+    while frame != NULL and bytes < BATCH_SPARSE:
+        bytes += frame.size
+        _send_frame(node, out, frame, True)
+        tunqueue_pop(&out.queue, TUN_SPARSE)
+        frame = tunqueue_first(&out.queue, TUN_SPARSE)
+    if tunqueue_first(&out.queue, TUN_BULK) != NULL:
+        _flush(out)
+
+
+cdef void _send_bulk(node_state* node, outbound_state* out) noexcept nogil:
+    cdef tun_frame* frame = tunqueue_first(&out.queue, TUN_BULK)
+    cdef int packets = 0
+    cdef int supers = 0
+    while frame != NULL and packets < BATCH_PACKETS and supers < BATCH_SUPERS:
+        packets += 1
+        supers += frame.size >= SUPER
+        _send_frame(node, out, frame, False)
+        tunqueue_pop(&out.queue, TUN_BULK)
+        frame = tunqueue_first(&out.queue, TUN_BULK)
+
+
+cdef inline void _send_frame(node_state* node, outbound_state* out, const tun_frame* frame, bint sparse) noexcept nogil:
+    cdef size_t head = VNET_HEADER if node.vnet else 0
+    cdef vnet_header vnet
+    memset(&vnet, 0, sizeof(vnet))
+    if head:
+        memcpy(&vnet, frame.data, VNET_HEADER)
+    _forward(node, out, &vnet, frame.data + head, frame.size - head, sparse)
+
+
+cdef inline void _forward_packet(node_state* node, outbound_state* out, size_t length) noexcept nogil:
+    """The whole IP packet in `out.frame`."""
+    cdef vnet_header nothing
+    memset(&nothing, 0, sizeof(nothing))
+    _forward(node, out, &nothing, out.frame, length, sparse_put(&out.flows, out.frame, length, out.now_ms))
 
 
 cdef void _forward(
-    node_state* node, outbound_state* out, const vnet_header* vnet, uint8_t* packet, size_t length
+    node_state* node, outbound_state* out, const vnet_header* vnet, uint8_t* packet, size_t length, bint sparse
 ) noexcept nogil:
     cdef segmenter segments
     cdef target where
@@ -302,7 +351,7 @@ cdef void _forward(
     cdef uint32_t size
     cdef int verdict
     if out.active.via == NULL:
-        _hold(out, vnet, packet, length)
+        _hold(out, vnet, packet, length, sparse)
         return
     verdict = segment_begin(&segments, vnet, packet, length)
     if verdict < 0:
@@ -317,7 +366,7 @@ cdef void _forward(
         where.silent = stash_wants(where.to, out.now_ms, packet, length)
         if flag_load(&where.to.doubling) != DOUBLE_NONE and _is_doubled(node, &where, packet, length):
             where.flags = FRAME_DUP
-        if sparse_put(&out.flows, packet, length, out.now_ms):
+        if sparse:
             where.flags |= FRAME_SPARSE
             out.sparse += 1
         _fit(out, &where, &segments, packet, length)
