@@ -71,7 +71,7 @@ cdef enum:
 cdef enum:
     INJECT_PACKET = 0
     INJECT_KEEPALIVE = 1  # peer 8 (machine order)
-    INJECT_AGAIN = 2  # since when, milliseconds 8
+    INJECT_AGAIN = 2  # since when, milliseconds 8; bytes at most 8
 
 # Drop counters. The first of each loop are the reasons of other modules: reason −1 is the base, −2 the next.
 cdef enum:

@@ -429,9 +429,14 @@ cdef class NodeLoops:
         """An empty DATA packet. False when the ring is full."""
         return ring_put(self._open().outbound.injected, INJECT_KEEPALIVE, &id, sizeof(id), NULL, 0) == 0
 
-    def send_again(self, uint64_t since_ms):
-        """What others took since then (CLOCK_MONOTONIC milliseconds) once more by the active path. False: no room."""
-        return ring_put(self._open().outbound.injected, INJECT_AGAIN, &since_ms, sizeof(since_ms), NULL, 0) == 0
+    def send_again(self, uint64_t since_ms, uint64_t most):
+        """The newest `most` bytes of what others took since then (CLOCK_MONOTONIC milliseconds) by the active path.
+
+        False: no room.
+        """
+        return ring_put(
+            self._open().outbound.injected, INJECT_AGAIN, &since_ms, sizeof(since_ms), &most, sizeof(most)
+        ) == 0
 
     def fileno(self):
         """The eventfd that is readable while `records` has something."""

@@ -253,7 +253,9 @@ cdef bint _take_injected(node_state* node, outbound_state* out) noexcept nogil:
         elif kind == INJECT_AGAIN:
             _flush(out)  # the arena is empty
             _choose_path(node, out)  # the one that is in use since Python asked
-            egress_send_again(&out.active, out.arena, (<uint64_t*> out.frame)[0], out.now_ms)
+            egress_send_again(
+                &out.active, out.arena, (<uint64_t*> out.frame)[0], (<uint64_t*> out.frame)[1], out.now_ms
+            )
         else:
             _forward_packet(node, out, <size_t> length)
     return True

@@ -5,6 +5,9 @@ driver says so, and a socket bound to an interface without a route sends to a ne
 keeps a tail of what it sends to a node (`tail.pyx`); this is the other direction's. The far end's replay window drops
 what had arrived.
 
+What is sent again comes to the Switch while it is yet to learn where we are, and what it lets pass until then (PROTOCOL
+6.1) must do for new packets, too: so the newest may go at once, the rest when the Switch has answered.
+
 What leaves again is still kept, for the next way may be gone as soon: an address is there before its route is.
 What left in this stay on this path, as all that had waited for it, is not sent again.
 
@@ -38,7 +41,8 @@ cdef int recent_init(recent* r) noexcept nogil
 cdef void recent_free(recent* r) noexcept nogil
 # The first `messages` of what the sender has just flushed, but for those that it was refused.
 cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages, uint64_t now_ms) noexcept nogil
-# Queues what was sent since then, first or again, in another stay than this, copied to `arena` (RECENT_BYTES).
+# Queues what was sent since then, first or again, in another stay than this, copied to `arena` (RECENT_BYTES): of it the
+# newest `most` bytes.
 cdef void recent_send(
-    recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t now_ms
+    recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t most, uint64_t now_ms
 ) noexcept nogil

@@ -4,7 +4,9 @@ from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from ovng._fast.ring cimport ring_create, ring_destroy, ring_peek, ring_put_newest, ring_take
+from ovng._fast.ring cimport (
+    ring_create, ring_destroy, ring_look, ring_peek, ring_put_newest, ring_record_size, ring_take,
+)
 from ovng._fast.udp cimport locator, msghdr, udp_send_run, udp_sender
 
 
@@ -57,25 +59,49 @@ cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages
             )
 
 
+cdef inline bint _is_wanted(const recent* r, const kept_at* at, uint64_t since_ms, uint64_t now_ms) noexcept nogil:
+    return now_ms - at.first_ms <= RECENT_MS and at.last_ms >= since_ms and at.stay != r.stay
+
+
+cdef uint64_t _wanted(const recent* r, uint64_t since_ms, uint64_t now_ms) noexcept nogil:
+    """Bytes of it."""
+    cdef size_t position = r.kept.head
+    cdef uint64_t bytes = 0
+    cdef kept_at at
+    cdef uint32_t segment
+    cdef long length
+    while position != r.kept.tail:
+        length = ring_look(r.kept, position, &segment, &at, sizeof(at))
+        if _is_wanted(r, &at, since_ms, now_ms):
+            bytes += <uint64_t> length - sizeof(at)
+        position += ring_record_size(<size_t> length)
+    return bytes
+
+
 cdef void recent_send(
-    recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t now_ms
+    recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t most, uint64_t now_ms
 ) noexcept nogil:
     """Each record makes room before it is put back, so that all those within RECENT_MS go once round the ring."""
     cdef unsigned char* record = arena
     cdef size_t end = r.kept.tail
+    cdef uint64_t wanted = _wanted(r, since_ms, now_ms)
+    cdef uint64_t excess = wanted - min(wanted, most)
     cdef kept_at at
     cdef uint32_t segment
-    cdef uint32_t size
+    cdef uint32_t size, passed
     cdef long length = ring_peek(r.kept, &segment)
     while length >= 0 and r.kept.head != end:
         ring_take(r.kept, record, <size_t> length)
         memcpy(&at, record, sizeof(at))
         if now_ms - at.first_ms <= RECENT_MS:
             size = <uint32_t> length - <uint32_t> sizeof(at)
-            if at.last_ms >= since_ms and at.stay != r.stay:
-                at.last_ms, at.stay = now_ms, r.stay
-                udp_send_run(sender, to, record + sizeof(at), size, segment)
-                r.sent_again += (size + segment - 1) // segment
+            if _is_wanted(r, &at, since_ms, now_ms):
+                passed = <uint32_t> min(<uint64_t> size, (excess + segment - 1) // segment * segment)
+                excess -= min(excess, <uint64_t> passed)
+                if passed < size:
+                    at.last_ms, at.stay = now_ms, r.stay
+                    udp_send_run(sender, to, record + sizeof(at) + passed, size - passed, segment)
+                    r.sent_again += (size - passed + segment - 1) // segment
             ring_put_newest(r.kept, segment, &at, sizeof(at), record + sizeof(at), size)
             record += length
         length = ring_peek(r.kept, &segment)

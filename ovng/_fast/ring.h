@@ -120,6 +120,16 @@ static inline long ring_peek(const struct ring *ring, uint32_t *kind) {
     return (long)head[0];
 }
 
+/* Consumer: as ring_peek, of the record at a position from head on and before tail; with its first bytes. The next one is
+ * ring_record_size(length) further on. */
+static inline long ring_look(const struct ring *ring, size_t position, uint32_t *kind, void *first, size_t size) {
+    uint32_t head[2];
+    ring_copy_out(ring, position, head, sizeof head);
+    ring_copy_out(ring, position + RING_RECORD_HEAD, first, size < head[0] ? size : head[0]);
+    *kind = head[1];
+    return (long)head[0];
+}
+
 /* Consumer: copies the payload that ring_peek found and gives its room back. */
 static inline void ring_take(struct ring *ring, void *target, size_t length) {
     ring_copy_out(ring, ring->head + RING_RECORD_HEAD, target, length);

@@ -41,6 +41,7 @@ Event = (
 GSO_SEGMENTS = 128  # UDP_MAX_SEGMENTS of Linux 6.9 and newer
 RING_BYTES = 1 << 20
 SOCKET_BUFFER = 4 << 20  # holds 3 ms at 10 Gbit/s
+KEPT_MAX = 1 << 18  # bytes that can be sent again
 STOP_SECONDS = 5.0
 
 _KEY_EVENTS: dict[int, Literal["first_receive", "soft_limit", "hard_limit"]] = {
@@ -305,12 +306,13 @@ class NodeDataPath:
         """
         return self._loops.send_keepalive(peer)
 
-    def send_again(self, since: float) -> bool:
+    def send_again(self, since: float, most: int = KEPT_MAX) -> bool:
         """Send once more, by the active path, what was sent since then (monotonic seconds) by others, which may not
         have carried it: of the last second the newest 256 KiB, unless there went on being more than that path could
-        lose unnoticed (64 KiB in 5 ms). The far end drops what it has. False when it found no room (counted).
+        lose unnoticed (64 KiB in 5 ms); of that the newest `most` bytes. What is left can be asked for again. The far
+        end drops what it has. False when it found no room (counted).
         """
-        return self._loops.send_again(int(1000 * max(0.0, since)))
+        return self._loops.send_again(int(1000 * max(0.0, since)), most)
 
     def write_tun(self, packet: bytes) -> bool:
         """Hand an IP packet to this machine, for example an ICMP error. False when the TUN does not take it."""

@@ -14,6 +14,7 @@ from ovng.forwarding.client import AttachmentClient
 from ovng.forwarding.pathsize import State as SizeState
 from ovng.io.datapath import NodeDataPath
 from ovng.io.watch import watch_network
+from ovng.limits import GRACE_CREDIT
 from ovng.node.news import PathNews, Tell
 from ovng.node.switchlink import SwitchLink
 from ovng.roaming import roamer
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 UNNOTICED_SECONDS = 0.1
 """A link may have lost what it took so long before anybody says that it is gone."""
+AGAIN_FIRST = GRACE_CREDIT // 2
+"""Bytes of it that leave again before the Switch has answered: it lets no more than the credit pass until it knows our
+place, and new packets need some of that."""
 
 
 class Moving:
@@ -60,6 +64,7 @@ class Moving:
         self._links = LinkSnapshot()
         self._was_away = False  # nothing could reach us for a while
         self._lost_since: float | None = None  # what was sent since then may be lost; monotonic
+        self._again_since: float | None = None  # of what leaves again when the Switch has answered
         self._replan_due = False
         self._offloads_at, self._offloads = 0.0, dict(path.stats()["offloads"])
 
@@ -113,6 +118,9 @@ class Moving:
     def told(self, now: Now) -> None:
         """The Switch knows which path is active, and where."""
         self.news.handovers.answered(now)
+        if self._again_since is not None and self.roamer.active is not None:
+            self._path.send_again(self._again_since)
+            self._again_since = None
 
     def silent(self, slot: int, now: Now) -> None:
         """The Switch does not answer on this path."""
@@ -124,7 +132,8 @@ class Moving:
     def reported(self) -> None:
         """What the Switch is to know has left: what may be lost follows, and whatever a move must not wait for."""
         if self._lost_since is not None and self.roamer.active is not None:
-            self._path.send_again(self._lost_since - UNNOTICED_SECONDS)
+            self._again_since = self._lost_since - UNNOTICED_SECONDS
+            self._path.send_again(self._again_since, AGAIN_FIRST)
             self._lost_since = None
         if self._replan_due:
             self._replan_due = False

@@ -36,6 +36,8 @@ class LinkPath(Fields):
     reaches: frozenset[IPAddress]
     """Those of the Switch's addresses to which the uplink has a way."""
     addresses: SwitchAddresses
+    data: Locator | None = None
+    """That of them to which data goes: the one in use, or until there is one the first to be tried."""
 
 
 class SwitchLink:
@@ -117,7 +119,7 @@ class SwitchLink:
     def heard(self, slot: int, source: Locator) -> None:
         """The Switch has proved itself from there."""
         path = self._paths.get(slot)
-        if path is not None and path.addresses.heard(source):
+        if path is not None and path.addresses.heard(source) and source != path.data:
             self._use(slot)
 
     def silent(self, slot: int) -> None:
@@ -221,4 +223,5 @@ class SwitchLink:
         addresses = self._paths[slot].addresses
         locator = addresses.current or next(iter(addresses.candidates), None)
         if locator is not None:
+            self._paths[slot].data = locator
             self._path.set_path(slot, self._paths[slot].udp.sock, locator)

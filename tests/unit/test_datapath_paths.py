@@ -272,6 +272,37 @@ def test_what_left_again_is_kept_for_the_next_time(ready: Rig) -> None:
     assert opened(ready.left())[0] == len(sent) + 1
 
 
+def test_the_newest_can_be_sent_again_first_and_the_rest_later(ready: Rig) -> None:
+    since = time.monotonic()
+    sent = []
+    for number in range(20):
+        ready.send(Packet(bytes(100 + number), protocol=UDP).build())
+        sent.append(ready.left())
+    change(ready)
+    ready.path.send_again(since, sum(map(len, sent[15:])) + 10)  # not enough for one more
+    assert [ready.left() for _ in sent[15:]] == sent[15:]
+    ready.path.send_again(since)
+    assert [ready.left() for _ in sent[:15]] == sent[:15]
+    ready.path.send_again(since)
+    ready.send(OUT)
+    assert opened(ready.left())[0] == len(sent) + 1
+
+
+def test_of_a_train_its_end_is_the_newest(ready: Rig) -> None:
+    since = time.monotonic()
+    ready.path.set_active(-1)
+    for number in range(20):
+        ready.send(Packet(bytes([number]) * 100, protocol=UDP).build())
+    until(lambda: ready.path.stats()["held"] == 20)
+    ready.path.set_active(0)  # equal ones that waited leave as one message
+    sent = [ready.left() for _ in range(20)]
+    change(ready)
+    ready.path.send_again(since, 5 * len(sent[0]) + 10)
+    assert [ready.left() for _ in sent[15:]] == sent[15:]
+    ready.send(OUT)
+    assert opened(ready.left())[0] == len(sent) + 1
+
+
 def test_what_is_old_is_not_sent_again_however_often_it_was(ready: Rig) -> None:
     since = time.monotonic()
     ready.send(OUT)
