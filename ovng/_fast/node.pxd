@@ -47,6 +47,8 @@ cdef enum:
     FRAME_BUFFER = VNET_HEADER + 65536 + 64  # virtio header, packet
     ARENA = 1 << 20  # sealed datagrams of one flush
     HELD_BYTES = 1 << 18  # packets that wait for a path
+    HELD_FIRST = 1 << 15  # of them may leave at once: half of what a Switch lets pass that is yet to learn where we are
+    HELD_REST_MS = 40  # later it has read our report
 
     HELD_INBOUND = 0  # `tun_holder`
     HELD_OUTBOUND = 1
@@ -134,6 +136,8 @@ cdef struct outbound_state:
     ring* ring
     ring* injected  # from Python
     ring* held  # virtio header, packet: wait for a path
+    bint holds  # the rest of them, and what comes now, until
+    uint64_t rest_ms
 
 cdef struct inbound_state:
     uint64_t now_ms

@@ -20,8 +20,10 @@ from ovng._fast.node cimport (
     EVENT_NO_ROUTE,
     EVENT_SOFT_LIMIT,
     EVENT_TOO_LARGE,
+    HELD_FIRST,
     HELD_INBOUND,
     HELD_OUTBOUND,
+    HELD_REST_MS,
     INJECT_AGAIN,
     INJECT_KEEPALIVE,
     LINGER_MS,
@@ -131,11 +133,15 @@ cdef bint _wait(node_state* node) noexcept nogil:
     """Until there is something to do. False after a time without."""
     cdef pollfd wanted[2]
     cdef bint broken = node.outbound.tun_error != 0
+    cdef bint holds = node.outbound.holds
+    cdef int timeout = TUN_RETRY_MS if broken else LINGER_MS
+    if holds:
+        timeout = <int> (node.outbound.rest_ms - min(node.outbound.rest_ms, monotonic_ms()))
     memset(wanted, 0, sizeof(wanted))
     wanted[0].fd, wanted[0].events = -1 if broken else node.tun_fd, POLLIN
     wanted[1].fd, wanted[1].events = node.outbound_wake, POLLIN
-    if poll(wanted, 2, TUN_RETRY_MS if broken else LINGER_MS) == 0:
-        return broken
+    if poll(wanted, 2, timeout) == 0:
+        return broken or holds
     if wanted[1].revents:
         ring_acknowledge(node.outbound_wake)
     return True
@@ -194,14 +200,27 @@ cdef inline path* _path(node_state* node, int index) noexcept nogil:
 
 
 cdef void _send_held(node_state* node, outbound_state* out) noexcept nogil:
-    """All that waits for a path, if there is one now: what the last one could not send, and what came after."""
+    """All that waits for a path, if there is one now: what the last one could not send, and what came after.
+
+    Of what came after the rest waits some more, and what comes now waits behind it.
+    """
     cdef uint32_t kind  # whether it is sparse
     cdef long length
+    cdef size_t first = HELD_FIRST
+    cdef bint all = out.holds
     if out.active.via == NULL:
+        out.holds = False
         return
     out.arena_used = egress_send_later(&out.active, out.arena, out.now_ms)
+    if out.holds and out.now_ms < out.rest_ms:
+        return
+    out.holds = False
     length = ring_peek(out.held, &kind)
     while length >= 0:
+        if not all and first < <size_t> length:
+            out.holds, out.rest_ms = True, out.now_ms + HELD_REST_MS
+            return
+        first -= min(first, <size_t> length)
         ring_take(out.held, out.frame, <size_t> length)
         out.held_sent += 1
         _forward(
@@ -352,7 +371,7 @@ cdef void _forward(
     cdef uint8_t* at
     cdef uint32_t size
     cdef int verdict
-    if out.active.via == NULL:
+    if out.active.via == NULL or out.holds:
         _hold(out, vnet, packet, length, sparse)
         return
     verdict = segment_begin(&segments, vnet, packet, length)

@@ -272,6 +272,27 @@ def test_what_left_again_is_kept_for_the_next_time(ready: Rig) -> None:
     assert opened(ready.left())[0] == len(sent) + 1
 
 
+def test_a_part_of_what_waited_leaves_at_once_and_the_rest_a_little_later_in_order(ready: Rig) -> None:
+    """The Switch must have read the report before it lets more pass."""
+    packets = [Packet(number.to_bytes(2, "big") + bytes(1000), protocol=UDP).build() for number in range(100)]
+    ready.path.set_active(-1)
+    for packet in packets[:80]:
+        ready.send(packet)
+    until(lambda: ready.path.stats()["held"] == 80)
+    ready.path.set_active(0)
+    got = [opened(ready.left())[1]]
+    began = time.monotonic()
+    until(lambda: ready.path.stats()["held_sent"] > 20)
+    for packet in packets[80:]:
+        ready.send(packet)
+    while len(got) < len(packets):
+        got.append(opened(ready.left())[1])
+        if time.monotonic() < began + 0.02:
+            assert len(got) * len(packets[0]) < 1 << 15
+    assert got == packets
+    assert time.monotonic() > began + 0.03
+
+
 def test_the_newest_can_be_sent_again_first_and_the_rest_later(ready: Rig) -> None:
     since = time.monotonic()
     sent = []

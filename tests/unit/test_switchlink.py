@@ -81,3 +81,19 @@ def test_with_ipv6_both_are_tried(link: Callable[[], SwitchLink]) -> None:
     one.set_endpoints([V6, V4])
     one._looked_up(NOW)
     assert [ip.version for ip in one.ips] == [6, 4]
+
+
+def test_an_answer_makes_the_path_anew_only_where_data_went_elsewhere(link: Callable[[], SwitchLink]) -> None:
+    """A path that is made anew has taken nothing yet: what it took would be sent again."""
+    one = link()
+    one.set_endpoints([V4, Endpoint("192.0.2.2", 5140)])
+    one.set_reaches(0, [ipaddress.ip_address("192.0.2.1"), ipaddress.ip_address("192.0.2.2")])
+    one._looked_up(NOW)
+    made: list[Locator] = []
+    path = one._path
+    path.set_path = lambda index, sock, switch, switch_id=None: made.append(switch)  # type: ignore[method-assign]
+    first, second = Locator.of("192.0.2.1", 5140), Locator.of("192.0.2.2", 5140)
+    one.heard(0, first)
+    assert (made, one.address(0)) == ([], first)
+    one.heard(0, second)
+    assert made == [second]
