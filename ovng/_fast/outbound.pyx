@@ -96,7 +96,6 @@ cdef extern from "<unistd.h>" nogil:
 cdef enum:
     BATCH_PACKETS = 64
     BATCH_SUPERS = 2  # more would delay the first ones and fit the arena no better
-    BATCH_SPARSE = 1 << 15  # bytes: a flood of sparse packets leaves bulk its share
     SUPER = 16384  # bytes from which a frame counts as one
     DONT_FRAGMENT = 0x40  # in IPv4's seventh byte
     IPV6_MTU_MIN = 1280  # no IPv6 sender makes packets smaller (RFC 8200, 5)
@@ -125,6 +124,7 @@ cdef void outbound_run(node_state* node) noexcept nogil:
         elif more or _wait(node):
             more = outbound_step(node)
         else:
+            more = True  # when it is ours again, perhaps before we look
             flag_store(&node.tun_holder, HELD_INBOUND)
             ring_signal(node.inbound_wake)
 
@@ -158,7 +158,7 @@ cdef bint outbound_step(node_state* node) noexcept nogil:
     _send_held(node, out)
     _send_again(node, out)
     more = _take_injected(node, out)
-    _read_tun(node, out)
+    more = _read_tun(node, out) or more
     _send_sparse(node, out)
     _send_bulk(node, out)
     _flush(out)
@@ -204,7 +204,7 @@ cdef void _send_held(node_state* node, outbound_state* out) noexcept nogil:
 
     Of what came after the rest waits some more, and what comes now waits behind it.
     """
-    cdef uint32_t kind  # whether it is sparse
+    cdef uint32_t kind
     cdef long length
     cdef size_t first = HELD_FIRST
     cdef bint all = out.holds
@@ -217,15 +217,13 @@ cdef void _send_held(node_state* node, outbound_state* out) noexcept nogil:
     out.holds = False
     length = ring_peek(out.held, &kind)
     while length >= 0:
-        if not all and first < <size_t> length:
+        if not all and first < min(<size_t> length, <size_t> HELD_FIRST):  # one may be larger
             out.holds, out.rest_ms = True, out.now_ms + HELD_REST_MS
             return
         first -= min(first, <size_t> length)
         ring_take(out.held, out.frame, <size_t> length)
         out.held_sent += 1
-        _forward(
-            node, out, <vnet_header*> out.frame, out.frame + VNET_HEADER, <size_t> length - VNET_HEADER, kind != 0
-        )
+        _forward_held(node, out, <size_t> length - VNET_HEADER)
         length = ring_peek(out.held, &kind)
 
 
@@ -238,9 +236,7 @@ cdef void _send_again(node_state* node, outbound_state* out) noexcept nogil:
         length = stash_take(&out.stash, &node.peers, out.frame)
 
 
-cdef void _hold(
-    outbound_state* out, const vnet_header* vnet, const uint8_t* packet, size_t length, bint sparse
-) noexcept nogil:
+cdef void _hold(outbound_state* out, const vnet_header* vnet, const uint8_t* packet, size_t length) noexcept nogil:
     """The newest packets wait for a path, so that all goes on at once when there is one."""
     cdef address destination
     cdef long gone
@@ -249,10 +245,12 @@ cdef void _hold(
         if address_is_local_noise(&destination):
             out.drops[OUT_LOCAL_NOISE] += 1
             return
-    gone = ring_put_newest(out.held, sparse, vnet, VNET_HEADER, packet, length)
+    gone = ring_put_newest(out.held, 0, vnet, VNET_HEADER, packet, length)
     if gone >= 0:
         out.held_packets += 1
         out.drops[OUT_HELD_OVER] += <uint64_t> gone
+        if gone:
+            out.rest_ms = 0  # better than to lose more
     else:
         out.drops[OUT_TOO_BIG] += 1
 
@@ -292,8 +290,8 @@ cdef void _keepalive(node_state* node, outbound_state* out, uint64_t id) noexcep
             where.to.sent.packets -= 1
 
 
-cdef void _read_tun(node_state* node, outbound_state* out) noexcept nogil:
-    """All that TUN has, as far as there is room; what comes while we read is of the next turn."""
+cdef bint _read_tun(node_state* node, outbound_state* out) noexcept nogil:
+    """All that TUN has, as far as there is room. False once it had nothing more."""
     cdef size_t head = VNET_HEADER if node.vnet else 0
     cdef uint8_t* frame = tunqueue_seat(&out.queue)
     cdef ssize_t size
@@ -301,14 +299,14 @@ cdef void _read_tun(node_state* node, outbound_state* out) noexcept nogil:
     cdef int i
     for i in range(BATCH_PACKETS):
         if frame == NULL:
-            return
+            return True
         size = read(node.tun_fd, frame, TUN_FRAME)
         if size <= 0:
             if size < 0 and errno == EINTR:
                 continue
             # EBADFD: the interface was taken away. TUN has no end of file.
             out.tun_error = EIO if size == 0 else errno if errno != EAGAIN else 0
-            return
+            return False
         out.tun_error = 0
         out.reads += 1
         if <size_t> size < head:
@@ -317,16 +315,18 @@ cdef void _read_tun(node_state* node, outbound_state* out) noexcept nogil:
         sparse = sparse_put(&out.flows, frame + head, <size_t> size - head, out.now_ms)
         tunqueue_put(&out.queue, TUN_SPARSE if sparse else TUN_BULK, <uint32_t> size)
         frame = tunqueue_seat(&out.queue)
+    return True
 
 
 cdef void _send_sparse(node_state* node, outbound_state* out) noexcept nogil:
-    """On their way before bulk is sealed."""
+    """On their way before bulk is sealed. All: else what a flow sent when it was sparse would come behind its bulk.
+
+    A flood of them leaves bulk its batch in every turn, and there are no more than the queue has frames.
+    """
     cdef tun_frame* frame = tunqueue_first(&out.queue, TUN_SPARSE)
-    cdef uint32_t bytes = 0
     if frame == NULL:
         return
-    while frame != NULL and bytes < BATCH_SPARSE:
-        bytes += frame.size
+    while frame != NULL:
         _send_frame(node, out, frame, True)
         tunqueue_pop(&out.queue, TUN_SPARSE)
         frame = tunqueue_first(&out.queue, TUN_SPARSE)
@@ -355,6 +355,14 @@ cdef inline void _send_frame(node_state* node, outbound_state* out, const tun_fr
     _forward(node, out, &vnet, frame.data + head, frame.size - head, sparse)
 
 
+cdef inline void _forward_held(node_state* node, outbound_state* out, size_t length) noexcept nogil:
+    """The frame in `out.frame`. Sparse or not as of now: all of its flow leaves now."""
+    cdef uint8_t* packet = out.frame + VNET_HEADER
+    _forward(
+        node, out, <vnet_header*> out.frame, packet, length, sparse_put(&out.flows, packet, length, out.now_ms)
+    )
+
+
 cdef inline void _forward_packet(node_state* node, outbound_state* out, size_t length) noexcept nogil:
     """The whole IP packet in `out.frame`."""
     cdef vnet_header nothing
@@ -372,7 +380,7 @@ cdef void _forward(
     cdef uint32_t size
     cdef int verdict
     if out.active.via == NULL or out.holds:
-        _hold(out, vnet, packet, length, sparse)
+        _hold(out, vnet, packet, length)
         return
     verdict = segment_begin(&segments, vnet, packet, length)
     if verdict < 0:

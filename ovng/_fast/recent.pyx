@@ -99,7 +99,9 @@ cdef void recent_send(
                 passed = <uint32_t> min(<uint64_t> size, (excess + segment - 1) // segment * segment)
                 excess -= min(excess, <uint64_t> passed)
                 if passed < size:
-                    at.last_ms, at.stay = now_ms, r.stay
+                    at.last_ms = now_ms
+                    if passed == 0:  # else all of it leaves with the rest
+                        at.stay = r.stay
                     udp_send_run(sender, to, record + sizeof(at) + passed, size - passed, segment)
                     r.sent_again += (size - passed + segment - 1) // segment
             ring_put_newest(r.kept, segment, &at, sizeof(at), record + sizeof(at), size)

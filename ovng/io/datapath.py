@@ -181,7 +181,8 @@ class NodeDataPath:
         """Send on this path; −1: on none.
 
         While there is none (or that path is not set) the newest 256 KiB of packets are held, and leave when there is
-        one: 32 KiB of them at once, the rest in their order 40 ms later. What the path before could not send for want of a link leaves then too, if that was within a second.
+        one: 32 KiB of them at once, the rest in their order 40 ms later. What the path before could not send for want
+        of a link leaves then too, if that was within a second.
         """
         self._active = index
         self._loops.set_active(index)

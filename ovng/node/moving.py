@@ -132,7 +132,8 @@ class Moving:
     def reported(self) -> None:
         """What the Switch is to know has left: what may be lost follows, and whatever a move must not wait for."""
         if self._lost_since is not None and self.roamer.active is not None:
-            self._again_since = self._lost_since - UNNOTICED_SECONDS
+            since = self._lost_since - UNNOTICED_SECONDS
+            self._again_since = since if self._again_since is None else min(since, self._again_since)
             self._path.send_again(self._again_since, AGAIN_FIRST)
             self._lost_since = None
         if self._replan_due:

@@ -320,6 +320,8 @@ def test_of_a_train_its_end_is_the_newest(ready: Rig) -> None:
     change(ready)
     ready.path.send_again(since, 5 * len(sent[0]) + 10)
     assert [ready.left() for _ in sent[15:]] == sent[15:]
+    ready.path.send_again(since)
+    assert [ready.left() for _ in sent] == sent
     ready.send(OUT)
     assert opened(ready.left())[0] == len(sent) + 1
 
