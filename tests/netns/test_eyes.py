@@ -16,6 +16,9 @@ from tests.netns.uplinks import block, two_uplinks
 
 pytestmark = [pytest.mark.root, pytest.mark.alone]
 
+TURN_MS = 25
+"""The node's gap ends when its control plane reads the Switch's answer, on a busy machine of two cores and 4 ms ticks
+14 ms after the data that comes by the new path (seen; data waits for no turn)."""
 HOOK = """#!/bin/sh
 [ "$OVNG_EVENT" = handover ] && echo "$1 $2 $OVNG_PROFILE $OVNG_BEFORE_UPLINK $OVNG_CAUSE $OVNG_LOST" >> {output}
 exit 0
@@ -69,7 +72,7 @@ def test_a_removed_uplink(rig: Rig, tmp_path: Path) -> None:
     assert there.duplicates == back.duplicates == 0
     assert conversation(rig.alice.status()) == before
     assert (move["before_uplink"], move["uplink"], move["cause"]) == ("wifi", "lte", "uplink gone")
-    assert 0 < move["gap_back_ms"] <= silence + 5
+    assert 0 < move["gap_back_ms"] <= silence + TURN_MS
     assert 0 <= move["gap_out_ms"] <= move["gap_back_ms"]
     assert move["lost"] == back.lost() == 0
     assert 0 < move["replayed"] <= sent_again
