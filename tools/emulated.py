@@ -28,7 +28,7 @@ CHROOTS = Path(os.environ.get("OVNG_CHROOTS", ROOT / "build/chroot")).absolute()
 TOOLS = ["pytest", "pytest-timeout", "hypothesis"]
 FAST_PATH = [
     *("aead", "coalesce", "fast_reports", "frame", "hmac", "intake", "replay", "ring", "segment", "siphash", "sparse"),
-    *("switch_model", "switch_queue", "table", "sockets", "udp", "datapath*", "switchpath*"),
+    *("switch_model", "switch_queue", "table", "sockets", "tunqueue", "udp", "datapath*", "switchpath*"),
     *("buffer", "control", "header", "inner", "private", "record", "report"),
 ]
 """Of tests/unit: compiled code, and what else reads or writes bytes of the wire."""

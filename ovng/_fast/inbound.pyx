@@ -107,7 +107,12 @@ cdef void inbound_run(node_state* node) noexcept nogil:
             ring_acknowledge(node.outbound_wake)
         # What we wrote may have been answered already.
         if state.received or wanted[TUN].revents or wanted[INJECTED].revents or wanted[WAKE].revents:
-            if outbound_step(node) or state.received >= CROWD or node.outbound.tun_error or node.outbound.holds:
+            if (
+                outbound_step(node)
+                or state.received >= CROWD
+                or node.outbound.tun_error
+                or node.outbound.rest_waits
+            ):
                 _hand_over(node, wanted)
 
 

@@ -27,7 +27,6 @@ from ovng._fast.paths cimport MAX_PATHS, egress, path
 from ovng._fast.reclaim cimport domain, flag_claim, flag_store
 from ovng._fast.ring cimport ring, ring_put
 from ovng._fast.routes cimport route_table
-from ovng._fast.segment cimport VNET_HEADER
 from ovng._fast.sparse cimport sparse_table
 from ovng._fast.stash cimport stash
 from ovng._fast.tunqueue cimport tunqueue
@@ -44,11 +43,9 @@ cdef enum:
     INBOUND = 1
 
     CONTROL_MAX = 8952  # bytes of a datagram that Python is shown
-    FRAME_BUFFER = VNET_HEADER + 65536 + 64  # virtio header, packet
     ARENA = 1 << 20  # sealed datagrams of one flush
     HELD_BYTES = 1 << 18  # packets that wait for a path
-    HELD_FIRST = 1 << 15  # of them may leave at once: half of what a Switch lets pass that is yet to learn where we are
-    HELD_REST_MS = 40  # later it has read our report
+    HELD_REST_MS = 40  # after the first of them; by then the Switch has read the report that left between
 
     HELD_INBOUND = 0  # `tun_holder`
     HELD_OUTBOUND = 1
@@ -136,7 +133,7 @@ cdef struct outbound_state:
     ring* ring
     ring* injected  # from Python
     ring* held  # virtio header, packet: wait for a path
-    bint holds  # the rest of them, and what comes now, until
+    bint rest_waits  # of them, and what comes now behind it, until
     uint64_t rest_ms
 
 cdef struct inbound_state:

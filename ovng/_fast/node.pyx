@@ -40,7 +40,7 @@ from ovng._fast.reclaim cimport flag_load, flag_store, pointer_publish, reclaim,
 from ovng._fast.ring cimport ring_acknowledge, ring_create, ring_destroy, ring_drain, ring_put
 from ovng._fast.routes cimport route_add, route_free, route_remove
 from ovng._fast.stash cimport stash_free
-from ovng._fast.tunqueue cimport tunqueue_free, tunqueue_init
+from ovng._fast.tunqueue cimport TUN_FRAME, tunqueue_free, tunqueue_init
 from ovng._fast.udp cimport UDP_BATCH_GRO, UDP_BATCH_SINGLE, UDP_COUNTERS, locator
 
 import os
@@ -157,7 +157,7 @@ cdef class NodeLoops:
         node.inbound.ring = ring_create(ring_bytes, node.event_fd)
         node.outbound.injected = ring_create(ring_bytes, node.outbound_wake)
         node.outbound.held = ring_create(HELD_BYTES, -1)
-        node.outbound.frame = pages_allocate(FRAME_BUFFER)
+        node.outbound.frame = pages_allocate(TUN_FRAME)
         node.outbound.arena = pages_allocate(ARENA)
         memcpy(&node.outbound.flows.key, _bytes_of(os.urandom(8), 8), 8)
         node.outbound.events.rate = EVENTS_PER_SECOND

@@ -20,7 +20,6 @@ from ovng._fast.node cimport (
     EVENT_NO_ROUTE,
     EVENT_SOFT_LIMIT,
     EVENT_TOO_LARGE,
-    HELD_FIRST,
     HELD_INBOUND,
     HELD_OUTBOUND,
     HELD_REST_MS,
@@ -81,6 +80,8 @@ from ovng._fast.tunqueue cimport (
     tunqueue_seat,
 )
 
+from ovng import limits
+
 cdef extern from "<poll.h>" nogil:
     enum:
         POLLIN
@@ -100,6 +101,8 @@ cdef enum:
     DONT_FRAGMENT = 0x40  # in IPv4's seventh byte
     IPV6_MTU_MIN = 1280  # no IPv6 sender makes packets smaller (RFC 8200, 5)
     TUN_RETRY_MS = 200  # after a read error, which would make `poll` spin
+
+cdef size_t FIRST_BYTES = limits.UNKNOWN_PLACE_BYTES
 
 
 # Where the packets of one TUN read go. One look-up for all its segments.
@@ -133,15 +136,15 @@ cdef bint _wait(node_state* node) noexcept nogil:
     """Until there is something to do. False after a time without."""
     cdef pollfd wanted[2]
     cdef bint broken = node.outbound.tun_error != 0
-    cdef bint holds = node.outbound.holds
+    cdef bint waits = node.outbound.rest_waits
     cdef int timeout = TUN_RETRY_MS if broken else LINGER_MS
-    if holds:
+    if waits:
         timeout = <int> (node.outbound.rest_ms - min(node.outbound.rest_ms, monotonic_ms()))
     memset(wanted, 0, sizeof(wanted))
     wanted[0].fd, wanted[0].events = -1 if broken else node.tun_fd, POLLIN
     wanted[1].fd, wanted[1].events = node.outbound_wake, POLLIN
     if poll(wanted, 2, timeout) == 0:
-        return broken or holds
+        return broken or waits
     if wanted[1].revents:
         ring_acknowledge(node.outbound_wake)
     return True
@@ -206,21 +209,22 @@ cdef void _send_held(node_state* node, outbound_state* out) noexcept nogil:
     """
     cdef uint32_t kind
     cdef long length
-    cdef size_t first = HELD_FIRST
-    cdef bint all = out.holds
+    cdef size_t room = FIRST_BYTES
     if out.active.via == NULL:
-        out.holds = False
+        out.rest_waits = False
         return
     out.arena_used = egress_send_later(&out.active, out.arena, out.now_ms)
-    if out.holds and out.now_ms < out.rest_ms:
+    if out.rest_waits and out.now_ms < out.rest_ms:
         return
-    out.holds = False
+    if out.rest_waits:
+        room = out.held.capacity
+        out.rest_waits = False
     length = ring_peek(out.held, &kind)
     while length >= 0:
-        if not all and first < min(<size_t> length, <size_t> HELD_FIRST):  # one may be larger
-            out.holds, out.rest_ms = True, out.now_ms + HELD_REST_MS
+        if room < min(<size_t> length, FIRST_BYTES):  # the very first may be larger
+            out.rest_waits, out.rest_ms = True, out.now_ms + HELD_REST_MS
             return
-        first -= min(first, <size_t> length)
+        room -= min(room, <size_t> length)
         ring_take(out.held, out.frame, <size_t> length)
         out.held_sent += 1
         _forward_held(node, out, <size_t> length - VNET_HEADER)
@@ -250,7 +254,7 @@ cdef void _hold(outbound_state* out, const vnet_header* vnet, const uint8_t* pac
         out.held_packets += 1
         out.drops[OUT_HELD_OVER] += <uint64_t> gone
         if gone:
-            out.rest_ms = 0  # better than to lose more
+            out.rest_ms = 0  # what waits for its time leaves now, before more is lost
     else:
         out.drops[OUT_TOO_BIG] += 1
 
@@ -379,7 +383,7 @@ cdef void _forward(
     cdef uint8_t* at
     cdef uint32_t size
     cdef int verdict
-    if out.active.via == NULL or out.holds:
+    if out.active.via == NULL or out.rest_waits:
         _hold(out, vnet, packet, length)
         return
     verdict = segment_begin(&segments, vnet, packet, length)

@@ -1,13 +1,13 @@
 """What was read from TUN and waits to be sealed: sparse packets before bulk, each class in the order of reading.
 
-    TUN ──► read until it is empty ──► sparse ──► sealed and sent first, a share of it
+    TUN ──► read until it is empty ──► sparse ──► sealed and sent first, all of it
                                   └──► bulk   ──► then a batch
 
 Reading costs a tenth of sealing and sending. So TUN is emptied first, and a sparse packet does not wait behind what a
 stream has queued in it. What finds no frame stays in TUN, whose queue is the bound as before.
 
 Order within a flow is kept as it is by the receivers (`intake`): a flow that was bulk is sparse again only after 250 ms
-of quiet.
+of quiet; and what it sent while it was sparse is gone before its bulk.
 """
 
 from libc.stdint cimport uint8_t, uint32_t

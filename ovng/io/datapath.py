@@ -41,7 +41,7 @@ Event = (
 GSO_SEGMENTS = 128  # UDP_MAX_SEGMENTS of Linux 6.9 and newer
 RING_BYTES = 1 << 20
 SOCKET_BUFFER = 4 << 20  # holds 3 ms at 10 Gbit/s
-KEPT_MAX = 1 << 18  # bytes that can be sent again
+EVERYTHING = (1 << 64) - 1  # bytes
 STOP_SECONDS = 5.0
 
 _KEY_EVENTS: dict[int, Literal["first_receive", "soft_limit", "hard_limit"]] = {
@@ -307,7 +307,7 @@ class NodeDataPath:
         """
         return self._loops.send_keepalive(peer)
 
-    def send_again(self, since: float, most: int = KEPT_MAX) -> bool:
+    def send_again(self, since: float, most: int = EVERYTHING) -> bool:
         """Send once more, by the active path, what was sent since then (monotonic seconds) by others, which may not
         have carried it: of the last second the newest 256 KiB, unless there went on being more than that path could
         lose unnoticed (64 KiB in 5 ms); of that the newest `most` bytes. What is left can be asked for again. The far

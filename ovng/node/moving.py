@@ -14,7 +14,7 @@ from ovng.forwarding.client import AttachmentClient
 from ovng.forwarding.pathsize import State as SizeState
 from ovng.io.datapath import NodeDataPath
 from ovng.io.watch import watch_network
-from ovng.limits import GRACE_CREDIT
+from ovng.limits import UNKNOWN_PLACE_BYTES
 from ovng.node.news import PathNews, Tell
 from ovng.node.switchlink import SwitchLink
 from ovng.roaming import roamer
@@ -30,9 +30,6 @@ log = logging.getLogger(__name__)
 
 UNNOTICED_SECONDS = 0.1
 """A link may have lost what it took so long before anybody says that it is gone."""
-AGAIN_FIRST = GRACE_CREDIT // 2
-"""Bytes of it that leave again before the Switch has answered: it lets no more than the credit pass until it knows our
-place, and new packets need some of that."""
 
 
 class Moving:
@@ -64,7 +61,7 @@ class Moving:
         self._links = LinkSnapshot()
         self._was_away = False  # nothing could reach us for a while
         self._lost_since: float | None = None  # what was sent since then may be lost; monotonic
-        self._again_since: float | None = None  # of what leaves again when the Switch has answered
+        self._again_since: float | None = None  # as `_lost_since`; the newest left again, the rest waits for the Switch
         self._replan_due = False
         self._offloads_at, self._offloads = 0.0, dict(path.stats()["offloads"])
 
@@ -134,7 +131,7 @@ class Moving:
         if self._lost_since is not None and self.roamer.active is not None:
             since = self._lost_since - UNNOTICED_SECONDS
             self._again_since = since if self._again_since is None else min(since, self._again_since)
-            self._path.send_again(self._again_since, AGAIN_FIRST)
+            self._path.send_again(self._again_since, UNKNOWN_PLACE_BYTES)
             self._lost_since = None
         if self._replan_due:
             self._replan_due = False

@@ -16,9 +16,8 @@ from tests.netns.uplinks import block, two_uplinks
 
 pytestmark = [pytest.mark.root, pytest.mark.alone]
 
-TURN_MS = 25
-"""The node's gap ends when its control plane reads the Switch's answer, on a busy machine of two cores and 4 ms ticks
-14 ms after the data that comes by the new path (seen; data waits for no turn)."""
+TRIES = 3
+LATER_MS = 5
 HOOK = """#!/bin/sh
 [ "$OVNG_EVENT" = handover ] && echo "$1 $2 $OVNG_PROFILE $OVNG_BEFORE_UPLINK $OVNG_CAUSE $OVNG_LOST" >> {output}
 exit 0
@@ -51,8 +50,22 @@ def told(events: Process, name: str) -> list[dict[str, Any]]:
     return [event for event in lines(events) if event["event"] == name]
 
 
-def test_a_removed_uplink(rig: Rig, tmp_path: Path) -> None:
-    """The Switch sends again what it had sent to the old place; all figures are known on both sides."""
+def test_a_removed_uplink(hooks: Path, tmp_path: Path) -> None:
+    """The Switch sends again what it had sent to the old place; all figures are known on both sides.
+
+    The node's gap ends when its control plane reads the Switch's answer; a busy machine has three tries.
+    """
+    for _ in range(TRIES):
+        with two_uplinks(alice=f"hooks: {hooks}\n") as rig:
+            later = lose_an_uplink(rig, tmp_path / "told")
+        if later <= LATER_MS:
+            break
+    assert later <= LATER_MS
+
+
+def lose_an_uplink(rig: Rig, hooked: Path) -> float:
+    """By how many milliseconds alice's gap is longer than what bob's stream saw of it."""
+    hooked.unlink(missing_ok=True)
     events = rig.alice.begin("events")
     watched = rig.alice.begin("status", "--json", "--watch", "0.2")
     wait_until(lambda: told(events, "following"), "stream of events")
@@ -72,7 +85,7 @@ def test_a_removed_uplink(rig: Rig, tmp_path: Path) -> None:
     assert there.duplicates == back.duplicates == 0
     assert conversation(rig.alice.status()) == before
     assert (move["before_uplink"], move["uplink"], move["cause"]) == ("wifi", "lte", "uplink gone")
-    assert 0 < move["gap_back_ms"] <= silence + TURN_MS
+    assert move["gap_back_ms"] > 0
     assert 0 <= move["gap_out_ms"] <= move["gap_back_ms"]
     assert move["lost"] == back.lost() == 0
     assert 0 < move["replayed"] <= sent_again
@@ -83,10 +96,11 @@ def test_a_removed_uplink(rig: Rig, tmp_path: Path) -> None:
     assert [event["uplink"] for event in told(events, "path_closed")] == ["wifi"]
     numbers = [event["number"] for event in lines(events)[1:]]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    wait_until((tmp_path / "told").exists, "hook")
-    assert (tmp_path / "told").read_text() == "handover lte alice wifi uplink gone 0\n"
+    wait_until(hooked.exists, "hook")
+    assert hooked.read_text() == "handover lte alice wifi uplink gone 0\n"
     wait_until(lambda: lines(watched)[-1]["handovers"], "handover in the live status")
     assert lines(watched)[0]["handovers"] == []
+    return float(move["gap_back_ms"] - silence)
 
 
 def test_no_uplink_for_a_while(rig: Rig) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ovng.ids import Locator
+from ovng.limits import UNKNOWN_PLACE_BYTES
 from tests.datapath_rig import BACK, OUT, Rig, open_descriptors, opened, seal, until
 from tests.unit.packets import NO_VNET, TCP, UDP, Packet, icmp_echo, slow_segments
 
@@ -279,18 +280,17 @@ def test_a_part_of_what_waited_leaves_at_once_and_the_rest_a_little_later_in_ord
     for packet in packets[:80]:
         ready.send(packet)
     until(lambda: ready.path.stats()["held"] == 80)
+    began = time.monotonic()
     ready.path.set_active(0)
     got = [opened(ready.left())[1]]
-    began = time.monotonic()
     until(lambda: ready.path.stats()["held_sent"] > 20)
     for packet in packets[80:]:
         ready.send(packet)
     while len(got) < len(packets):
         got.append(opened(ready.left())[1])
-        if time.monotonic() < began + 0.02:
-            assert len(got) * len(packets[0]) < 1 << 15
+        if len(got) * len(packets[0]) > UNKNOWN_PLACE_BYTES:
+            assert time.monotonic() > began + 0.035
     assert got == packets
-    assert time.monotonic() > began + 0.03
 
 
 def test_the_newest_can_be_sent_again_first_and_the_rest_later(ready: Rig) -> None:
