@@ -47,7 +47,6 @@ cdef struct egress:
     uint64_t counted_bytes
     uint64_t unreachable  # datagrams, up to the last flush
     uint64_t refused_serial  # the path whose refused datagrams are kept; 0: none are
-    bint recovered  # it has carried something since
     uint64_t broken_serial  # the path that was the last to refuse, and when
     uint64_t refused_ms
     uint64_t sent_later  # datagrams that were kept
@@ -77,7 +76,7 @@ cdef void egress_choose(egress* e, path* via) noexcept nogil
 cdef bint egress_is_broken(const egress* e, const path* via, uint64_t now_ms) noexcept nogil
 # Sends what is queued, and counts it.
 cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil
-# Queues what the path before this one, or this one before it recovered, could not send, copied to `arena` (UNSENT_BYTES): bytes used there.
+# Queues what the path before this one could not send, copied to `arena` (UNSENT_BYTES): bytes used there.
 cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexcept nogil
 # Sends again what was sent since then before this stay began, copied to `arena` (RECENT_BYTES). Nothing may be queued.
 cdef void egress_send_again(egress* e, uint8_t* arena, uint64_t since_ms, uint64_t most, uint64_t now_ms) noexcept nogil

@@ -75,9 +75,7 @@ cdef void _flush(egress* e, uint64_t now_ms, bint keep) noexcept nogil:
         e.via.sent.bytes += counters[UDP_SENT_BYTES] - e.counted_bytes
         e.via.sent.last_ms = now_ms
         e.counted, e.counted_bytes = counters[UDP_SENT], counters[UDP_SENT_BYTES]
-        e.recovered = True
     if counters[UDP_DROP_UNREACHABLE] != e.unreachable:
-        e.recovered = False
         e.unreachable = counters[UDP_DROP_UNREACHABLE]
         e.refused_serial, e.refused_ms = e.via.serial, now_ms
         e.broken_serial = e.via.serial
@@ -90,9 +88,7 @@ cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexce
     cdef uint32_t datagrams
     cdef size_t used = 0
     cdef long length
-    if e.unsent == NULL or e.via == NULL or e.refused_serial == 0:
-        return 0
-    if e.refused_serial == e.via.serial and not e.recovered:
+    if e.unsent == NULL or e.via == NULL or e.refused_serial in (0, e.via.serial):
         return 0
     # A message may be refused again, and kept again, before all are queued: the arena's end is the end.
     length = ring_peek(e.unsent, &segment)

@@ -48,22 +48,6 @@ def test_what_a_lost_link_refused_leaves_on_the_next_path() -> None:
         assert a.path.stats()["sent_later"] == 20
 
 
-def test_what_a_link_refused_leaves_when_it_takes_something_again() -> None:
-    """Nothing else has changed: neither the path nor the address."""
-    with talking() as (a, b, sender, receiver):
-        a.run("ip", "link", "set", "dev", a.link, "down")
-        packets = [b"%d" % index * (index + 1) for index in range(20)]
-        for packet in packets:
-            sender.sendto(packet, (b.inner, 9))
-        until(lambda: a.drops.get("send_unreachable") == 20)
-        a.run("ip", "link", "set", "dev", a.link, "up")
-        for packet in (b"new", b"next"):
-            sender.sendto(packet, (b.inner, 9))
-            until(lambda: a.path.stats()["sent_packets"] > 20)
-        assert {receiver.recv(100) for _ in range(22)} == {b"new", b"next", *packets}
-        assert a.path.stats()["sent_later"] == 20
-
-
 def test_more_than_one_system_call_takes_is_kept_when_it_leaves_later() -> None:
     """1024 messages."""
     with talking() as (a, b, sender, _):

@@ -21,7 +21,7 @@ MODULES = sorted(path.stem for path in FAST.glob("*.pyx"))
 STUBS = sorted(path.stem for path in FAST.glob("*.pyi"))
 _GENERATED = re.compile(
     r"__(test|pyx_\w+|reduce_cython|setstate_cython)__ |is a disjoint base at runtime|\.__init__ is inconsistent"
-    r"|\.\w+_NAMES is not present in stub|(inbound|outbound) failed to find stubs"
+    r"|\.\w+_NAMES is not present in stub|inbound failed to find stubs"
 )
 _CONSTRUCTOR = re.compile(r"^    def __(?:c?init)__\((?P<parameters>[^)]*)\)", re.MULTILINE)
 _CLASS = re.compile(r"^(?:cdef )?class (?P<name>\w+)[^\n]*:\n(?P<body>(?:(?:    [^\n]*)?\n)*)", re.MULTILINE)
