@@ -1,12 +1,13 @@
 """Packet protection (PROTOCOL 2): AES-256-GCM and ChaCha20-Poly1305 by libcrypto, in place.
 
 An `aead_ctx` is one direction of one key. Its key schedule is made once by `aead_init`; each packet sets only the
-nonce; the tag is named to libcrypto by parameters made once, because EVP_CIPHER_CTX_ctrl would make them anew each time
-(250 of 3100 instructions per small packet in 3.0). The nonce of packet n is the 12-byte IV XOR n, left-padded (RFC 8446, 5.3). A context belongs to one thread.
+nonce. The tag is named to libcrypto by parameters made once. The nonce of packet n is the 12-byte IV XOR n, left-padded
+(RFC 8446, 5.3). A context belongs to one thread.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
 
+from ovng._fast.cipher cimport cipher_api
 from ovng._fast.crypto cimport crypto_api, crypto_param
 
 
@@ -25,7 +26,8 @@ cdef enum aead_reason:
 
 cdef struct aead_ctx:
     const crypto_api* api
-    void* evp  # NULL: not in use
+    const cipher_api* cipher
+    void* state  # the cipher's; NULL: not in use
     crypto_param tag[2]  # its place is set per packet; the second ends the array
     uint8_t iv[AEAD_NONCE]
     bint sealing

@@ -6,11 +6,8 @@ from libc.limits cimport INT_MAX
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from ovng._fast.crypto cimport (
-    CRYPTO_OCTET_STRING,
-    crypto_api,
-    crypto_functions,
-)
+from ovng._fast.cipher cimport cipher_api, cipher_find
+from ovng._fast.crypto cimport CRYPTO_OCTET_STRING, crypto_api, crypto_functions
 
 from ovng._fast.crypto import load
 
@@ -23,36 +20,38 @@ DROP_NAMES = {
 AES_256_GCM = AEAD_AES_256_GCM
 CHACHA20_POLY1305 = AEAD_CHACHA20_POLY1305
 
-# Fetched once: a fetch takes locks and searches providers, which a rekey storm would feel.
-cdef void* _ciphers[3]
+# Found once: that takes locks and searches providers, which a rekey storm would feel.
+cdef cipher_api _ciphers[3]
 cdef const char** _names = [NULL, "AES-256-GCM", "ChaCha20-Poly1305"]
 
 
-cdef void* _cipher(const crypto_api* api, int cipher) except NULL:
+cdef const cipher_api* _cipher(const crypto_api* api, int cipher) except NULL:
     if not AEAD_AES_256_GCM <= cipher <= AEAD_CHACHA20_POLY1305:
         raise ValueError(f"no such cipher: {cipher}")
-    if _ciphers[cipher] == NULL:
-        _ciphers[cipher] = api.cipher_fetch(NULL, _names[cipher], NULL)
-    if _ciphers[cipher] == NULL:
-        api.clear_errors()
-        raise RuntimeError(f"this libcrypto does not offer {_names[cipher].decode()}")
-    return _ciphers[cipher]
+    if _ciphers[cipher].create == NULL:
+        cipher_find(&_ciphers[cipher], api, _names[cipher])
+    return &_ciphers[cipher]
 
 
 cdef int aead_init(aead_ctx* ctx, int cipher, const uint8_t* key, const uint8_t* iv, bint sealing) except -1:
     load()
     cdef const crypto_api* api = crypto_functions()
-    cdef void* algorithm = _cipher(api, cipher)
+    cdef const cipher_api* algorithm = _cipher(api, cipher)
+    cdef int taken
     memset(ctx, 0, sizeof(ctx[0]))
-    ctx.api = api
+    ctx.api, ctx.cipher = api, algorithm
     ctx.sealing = sealing
     ctx.tag[0].key, ctx.tag[0].data_type, ctx.tag[0].data_size = "tag", CRYPTO_OCTET_STRING, AEAD_TAG
     if iv != NULL:
         memcpy(ctx.iv, iv, AEAD_NONCE)
-    ctx.evp = api.ctx_new()
-    if ctx.evp == NULL:
+    ctx.state = algorithm.create(algorithm.provider)
+    if ctx.state == NULL:
         raise MemoryError
-    if api.init(ctx.evp, algorithm, key, NULL, sealing, NULL) != 1:
+    if sealing:
+        taken = algorithm.seal_begin(ctx.state, key, AEAD_KEY, NULL, 0, NULL)
+    else:
+        taken = algorithm.open_begin(ctx.state, key, AEAD_KEY, NULL, 0, NULL)
+    if taken != 1:
         api.clear_errors()
         aead_retire(ctx)
         raise RuntimeError("libcrypto refused a key")
@@ -60,11 +59,11 @@ cdef int aead_init(aead_ctx* ctx, int cipher, const uint8_t* key, const uint8_t*
 
 
 cdef void aead_retire(aead_ctx* ctx) noexcept nogil:
-    if ctx.evp == NULL:
+    if ctx.state == NULL:
         return
-    ctx.api.ctx_free(ctx.evp)  # cleanses the key schedule
+    ctx.cipher.destroy(ctx.state)
     ctx.api.cleanse(ctx.iv, AEAD_NONCE)
-    ctx.evp = NULL
+    ctx.state = NULL
 
 
 cdef inline int _failed(aead_ctx* ctx, int reason) noexcept nogil:
@@ -80,18 +79,21 @@ cdef int aead_seal_from(
     const uint8_t* source, size_t length,
     uint8_t* out, size_t capacity,
 ) noexcept nogil:
-    cdef const crypto_api* api = ctx.api
-    cdef int written = 0
+    cdef const cipher_api* cipher = ctx.cipher
+    cdef size_t written = 0
     if length > INT_MAX - AEAD_TAG or aad_length > INT_MAX or capacity < length + AEAD_TAG:
         return AEAD_CAPACITY
-    if not ctx.sealing or api.init(ctx.evp, NULL, NULL, nonce, 1, NULL) != 1:
+    if not ctx.sealing or cipher.seal_begin(ctx.state, NULL, 0, nonce, AEAD_NONCE, NULL) != 1:
         return _failed(ctx, AEAD_FAILED)
-    if aad_length and api.update(ctx.evp, NULL, &written, aad, <int> aad_length) != 1:
+    if aad_length and cipher.update(ctx.state, NULL, &written, aad_length, aad, aad_length) != 1:
         return _failed(ctx, AEAD_FAILED)
-    if length and api.update(ctx.evp, out, &written, source, <int> length) != 1:
+    if length and cipher.update(ctx.state, out, &written, length, source, length) != 1:
         return _failed(ctx, AEAD_FAILED)
     ctx.tag[0].data = out + length
-    if api.final(ctx.evp, out + length, &written) != 1 or api.ctx_get_params(ctx.evp, ctx.tag) != 1:
+    if (
+        cipher.final(ctx.state, out + length, &written, AEAD_TAG) != 1
+        or cipher.get_params(ctx.state, ctx.tag) != 1
+    ):
         return _failed(ctx, AEAD_FAILED)
     return <int> length + AEAD_TAG
 
@@ -111,8 +113,8 @@ cdef int aead_open(
     const uint8_t* aad, size_t aad_length,
     uint8_t* data, size_t length,
 ) noexcept nogil:
-    cdef const crypto_api* api = ctx.api
-    cdef int written = 0
+    cdef const cipher_api* cipher = ctx.cipher
+    cdef size_t written = 0
     cdef size_t plain
     if length < AEAD_TAG:
         return AEAD_SHORT
@@ -120,17 +122,13 @@ cdef int aead_open(
         return AEAD_CAPACITY
     plain = length - AEAD_TAG
     ctx.tag[0].data = data + plain
-    if (
-        ctx.sealing
-        or api.init(ctx.evp, NULL, NULL, nonce, 0, NULL) != 1
-        or api.ctx_set_params(ctx.evp, ctx.tag) != 1
-    ):
+    if ctx.sealing or cipher.open_begin(ctx.state, NULL, 0, nonce, AEAD_NONCE, ctx.tag) != 1:
         return _failed(ctx, AEAD_FAILED)
-    if aad_length and api.update(ctx.evp, NULL, &written, aad, <int> aad_length) != 1:
+    if aad_length and cipher.update(ctx.state, NULL, &written, aad_length, aad, aad_length) != 1:
         return _failed(ctx, AEAD_FAILED)
-    if plain and api.update(ctx.evp, data, &written, data, <int> plain) != 1:
+    if plain and cipher.update(ctx.state, data, &written, plain, data, plain) != 1:
         return _failed(ctx, AEAD_FORGED)
-    if api.final(ctx.evp, data + plain, &written) != 1:
+    if cipher.final(ctx.state, data + plain, &written, AEAD_TAG) != 1:
         return _failed(ctx, AEAD_FORGED)
     return <int> plain
 

@@ -38,20 +38,14 @@ cdef crypto_api _resolve(void* library) except *:
     api.cleanse = <void (*)(void*, size_t) noexcept nogil> _symbol(library, "OPENSSL_cleanse")
     api.clear_errors = <void (*)() noexcept nogil> _symbol(library, "ERR_clear_error")
     api.cipher_fetch = <void* (*)(void*, const char*, const char*) noexcept nogil> _symbol(library, "EVP_CIPHER_fetch")
-    api.cipher_free = <void (*)(void*) noexcept nogil> _symbol(library, "EVP_CIPHER_free")
-    api.ctx_new = <void* (*)() noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_new")
-    api.ctx_free = <void (*)(void*) noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_free")
-    api.ctx_get_params = <int (*)(void*, crypto_param*) noexcept nogil> _symbol(library, "EVP_CIPHER_CTX_get_params")
-    api.ctx_set_params = <int (*)(void*, const crypto_param*) noexcept nogil> _symbol(
-        library, "EVP_CIPHER_CTX_set_params"
+    api.cipher_provider = <const void* (*)(const void*) noexcept nogil> _symbol(library, "EVP_CIPHER_get0_provider")
+    api.provider_context = <void* (*)(const void*) noexcept nogil> _symbol(library, "OSSL_PROVIDER_get0_provider_ctx")
+    api.provider_query = <const crypto_algorithm* (*)(const void*, int, int*) noexcept nogil> _symbol(
+        library, "OSSL_PROVIDER_query_operation"
     )
-    api.init = <int (*)(void*, const void*, const uint8_t*, const uint8_t*, int, const void*) noexcept nogil> _symbol(
-        library, "EVP_CipherInit_ex2"
+    api.provider_unquery = <void (*)(const void*, int, const crypto_algorithm*) noexcept nogil> _symbol(
+        library, "OSSL_PROVIDER_unquery_operation"
     )
-    api.update = <int (*)(void*, uint8_t*, int*, const uint8_t*, int) noexcept nogil> _symbol(
-        library, "EVP_CipherUpdate"
-    )
-    api.final = <int (*)(void*, uint8_t*, int*) noexcept nogil> _symbol(library, "EVP_CipherFinal_ex")
     api.md_fetch = <void* (*)(void*, const char*, const char*) noexcept nogil> _symbol(library, "EVP_MD_fetch")
     api.md_ctx_new = <void* (*)() noexcept nogil> _symbol(library, "EVP_MD_CTX_new")
     api.md_ctx_free = <void (*)(void*) noexcept nogil> _symbol(library, "EVP_MD_CTX_free")
