@@ -116,3 +116,6 @@ CERTIFICATE_DAYS = 365
 CERTIFICATE_WARN_DAYS = 30
 CRL_MAX = 1 << 20
 CRL_PIECE = 1_024  # of a list, in one datagram
+
+# -- The process
+NICE = -15  # setpriority(2): ahead of programs that share the processors (`io/niceness`)

@@ -120,6 +120,8 @@ class NodeProfile(Frozen):
     hooks: Path | None
     """The user's own programs, run when paths change; need not exist. None: there are none."""
     libcrypto: str | None
+    nice: int
+    """Of all threads, as setpriority(2) has it."""
     offloads: OffloadSettings
     log_level: str
     credentials: Credentials
@@ -149,6 +151,8 @@ class SwitchProfile(Frozen):
     crl_file: Path
     """DER; may be missing."""
     libcrypto: str | None
+    nice: int
+    """Of all threads, as setpriority(2) has it."""
     offloads: OffloadSettings
     log_level: str
     credentials: Credentials
@@ -223,6 +227,7 @@ def _node(section: Section, path: Path, settings: Path | None) -> NodeProfile:
         configured_by=optional(section, "configured_by", lambda value: value.choice(CONFIGURATORS), CONFIGURATORS[0]),
         hooks=read_hooks(section),
         libcrypto=optional(section, "libcrypto", _absolute, None),
+        nice=integer(section, "nice", -20, 19, limits.NICE),
         offloads=optional(section, "offloads", _offloads, OffloadSettings()),
         log_level=optional(section, "log_level", lambda value: value.choice(LOG_LEVELS), "info"),
         credentials=_credentials(section, path),
@@ -242,6 +247,7 @@ def _switch(section: Section, path: Path, state_base: Path) -> SwitchProfile:
         state_dir=state_base / optional(section, "state_dir", Value.text, "state"),
         crl_file=path.parent / optional(section, "crl_file", Value.text, "crl.der"),
         libcrypto=optional(section, "libcrypto", _absolute, None),
+        nice=integer(section, "nice", -20, 19, limits.NICE),
         offloads=optional(section, "offloads", _offloads, OffloadSettings()),
         log_level=optional(section, "log_level", lambda value: value.choice(LOG_LEVELS), "info"),
         credentials=_credentials(section, path),

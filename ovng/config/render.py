@@ -48,6 +48,7 @@ routes: {routes}
 # hooks: /etc/ovng/hooks.d  # programs run when paths change; none: not even those
 # mark: 0                  # firewall mark of what goes to the Switch; 0: none
 # libcrypto: null          # path of another libcrypto
+# nice: -15                # how far ahead of other programs it runs, -20 (most) to 19
 # log_level: info          # debug, info, warning, error
 """
 
@@ -75,6 +76,7 @@ state_dir: {state_dir}
 # workers: 1               # threads that forward; at most the number of cores
 # max_nodes: 1048576
 # libcrypto: null          # path of another libcrypto
+# nice: -15                # how far ahead of other programs it runs, -20 (most) to 19
 # log_level: info          # debug, info, warning, error
 """
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 FILE_MAX = 2 << 20  # a revocation list of CRL_MAX bytes as PEM, and room
 _TRUE = frozenset({"true", "yes", "on"})
-_DIGITS = re.compile(r"[0-9]{1,18}\Z")
+_NUMBER = re.compile(r"(-(?=[1-9]))?[0-9]{1,18}\Z")
 
 
 def read_private_file(path: Path, also_of: int | None = None) -> bytes:
@@ -121,7 +121,7 @@ class Value:
     def integer(self, low: int, high: int) -> int:
         """A decimal number, low … high."""
         text = self.text()
-        if not _DIGITS.match(text) or not low <= int(text) <= high:
+        if not _NUMBER.match(text) or not low <= int(text) <= high:
             self.fail(f"{shorten(text)} should be a number from {low} to {high}")
         return int(text)
 

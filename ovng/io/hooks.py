@@ -25,6 +25,7 @@ from typing import Any
 
 from ovng.io.control import Message
 from ovng.io.logs import escape
+from ovng.io.niceness import step_back
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +130,7 @@ class Hooks:
     # -- In the thread
 
     def _work(self) -> None:
+        step_back()
         while True:
             with self._lock:
                 if not self._waiting:

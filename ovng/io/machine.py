@@ -14,10 +14,10 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from ovng import clock
+from ovng import clock, limits
 from ovng.config.mobility import HOOKS
 from ovng.errors import OvngError, SystemProblem
-from ovng.io import ethtool, sockets, sysctl
+from ovng.io import ethtool, niceness, sockets, sysctl
 from ovng.io.files import runtime_dir
 from ovng.io.hooks import programs
 
@@ -57,6 +57,7 @@ def examine(libcrypto: str | None = None, hooks: Path = HOOKS) -> list[Check]:
         lambda: _cryptography(libcrypto),
         _handshakes,
         _network,
+        _precedence,
         _buffers,
         _receive_offloads,
         _tcp,
@@ -90,6 +91,16 @@ def has_capability(number: int) -> bool:
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> number & 1)
     return False
+
+
+def _precedence() -> Iterator[Check]:
+    if niceness.is_permitted():
+        yield _ok("nice", f"{limits.NICE}: traffic does not wait for other programs")
+    else:
+        advice = (
+            f"LimitNICE={limits.NICE} in the service's unit, or CAP_SYS_NICE: under load, traffic waits for programs"
+        )
+        yield Check("nice", State.WARN, f"{limits.NICE} is not permitted", advice)
 
 
 def _tun() -> Iterator[Check]:

@@ -28,6 +28,7 @@ from ovng.io.events import EventStream, WarningsTold
 from ovng.io.hooks import Hooks
 from ovng.io.libcrypto import load_libcrypto, make_aead, preferred_ciphers
 from ovng.io.logs import escape
+from ovng.io.niceness import go_ahead
 from ovng.node.keying import follow_session
 from ovng.node.moving import Moving
 from ovng.node.netifdtunnel import NetifdTunnel
@@ -60,6 +61,7 @@ FIXED = (
     "keepalive",
     "rekey_seconds",
     "libcrypto",
+    "nice",
     "offloads",
     "log_level",
     "mode",
@@ -107,6 +109,8 @@ class NodeService:
         tell = self._news.tell
         self.moving = Moving(profile, self.path, self.switch, self.client, self.sessions, self._replan, tell)
         self.attach_group, self.attach_seconds, self.attach_count = "", 0.0, 0
+        self.precedence: tuple[str, ...] = ()
+        """What people should know of it."""
         self.counters: Counter[str] = Counter()
         self._source: tuple[int, Locator] | None = None  # of the last datagram: path, where from
         self._end_by: float | None = None  # monotonic
@@ -126,6 +130,7 @@ class NodeService:
         self._driver.on_signal(signal.SIGHUP, self._on_reload_signal)
         self._driver.on_signal(signal.SIGTERM, self._end)
         self._driver.on_signal(signal.SIGINT, self._end)
+        self.precedence = go_ahead(self.profile.nice)
         try:
             await control.start()
             self.path.start()
@@ -157,7 +162,7 @@ class NodeService:
     def _warn(self, now: Now) -> None:
         """Once a day, what people should know: a certificate that ends, a wrong clock, forwarding that is off."""
         self._warn_at = now.boot + 86_400
-        for line in (*self.routing.warnings, *self.trust.warnings(now.wall)):
+        for line in (*self.routing.warnings, *self.precedence, *self.trust.warnings(now.wall)):
             log.warning("%s", line)
 
     def _on_data_path(self, now: Now) -> None:

@@ -31,6 +31,7 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
         "network": identity.network,
         "version": __version__,
         "libcrypto": service.libcrypto,
+        "nice": service.profile.nice if not service.precedence else None,
         "uptime_seconds": round(now.boot - service.started.boot, 1),
         "interface": service.tunnel.tun.name,
         "addresses": [str(address) for address in service.profile.addresses],
@@ -64,6 +65,7 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
         "warnings": [
             *service.routing.warnings,
             *_dns(service),
+            *service.precedence,
             *service.trust.warnings(now.wall),
             *_newer(counters),
             *_hooks(service),

@@ -28,6 +28,7 @@ from ovng.io.control import ControlServer, Message
 from ovng.io.credentials import is_handed_over, memfd_path, read_profile, trust_of, use_profile
 from ovng.io.driver import Driver
 from ovng.io.libcrypto import load_libcrypto, make_aead
+from ovng.io.niceness import go_ahead
 from ovng.io.switchpath import SwitchDataPath, SwitchEvent, make_table
 from ovng.session.events import AttachRequested, AttachSettled, CrlChanged, Event
 from ovng.session.manager import SessionManager
@@ -48,6 +49,7 @@ FIXED = (
     "network_prefixes",
     "name",
     "libcrypto",
+    "nice",
     "offloads",
     "log_level",
 )
@@ -70,6 +72,8 @@ class SwitchService:
         self.path = SwitchDataPath(
             me, profile.listen, self.table, workers=profile.workers, gro=profile.offloads.gro, gso=profile.offloads.gso
         )
+        self.precedence: tuple[str, ...] = ()
+        """What people should know of it."""
         self.counters: Counter[str] = Counter()
         self._restore(now)
         self._snapshots = SnapshotWriter(self.state, self.registrar.snapshot, now)
@@ -80,6 +84,7 @@ class SwitchService:
         control = ControlServer(self.profile.name, self._answer)
         self._driver.add_reader(self.path.fileno(), self._on_datagrams)
         self._driver.on_signal(signal.SIGHUP, self._on_reload_signal)
+        self.precedence = go_ahead(self.profile.nice)
         try:
             await control.start()
             self.path.start()
@@ -98,7 +103,7 @@ class SwitchService:
         log.info("Switch %s of network %s listens on %s", self.trust.identity.id, self.profile.network, addresses)
         if not self.path.timestamps:
             log.warning("offload timestamps refused by the kernel: nothing is dropped for having waited too long")
-        for line in self.trust.warnings(now.wall):
+        for line in (*self.precedence, *self.trust.warnings(now.wall)):
             log.warning("%s", line)
         notify.ready(f"listening on {addresses}")
 

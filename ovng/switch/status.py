@@ -28,6 +28,7 @@ def switch_status(service: SwitchService, now: Now) -> dict[str, Any]:
         "network": identity.network,
         "version": __version__,
         "libcrypto": service.libcrypto,
+        "nice": service.profile.nice if not service.precedence else None,
         "uptime_seconds": round(now.boot - service.started.boot, 1),
         "listen": [str(address) for address in service.path.addresses],
         "boot": f"{service.registrar.boot_id:016x}",
@@ -47,7 +48,7 @@ def switch_status(service: SwitchService, now: Now) -> dict[str, Any]:
         "node_count": len(service.registrar),
         "counters": dict(sorted(counters.items())),
         "offloads": {"gro": service.path.gro, "gso": service.path.gso_segments, "timestamps": service.path.timestamps},
-        "warnings": service.trust.warnings(now.wall),
+        "warnings": [*service.precedence, *service.trust.warnings(now.wall)],
         "certificate": {
             "not_after": round(identity.not_after),
             "days_left": int((identity.not_after - now.wall) // 86_400),
