@@ -56,7 +56,7 @@ from ovng._fast.node cimport (
     node_state,
     tell_traffic,
 )
-from ovng._fast.outbound cimport outbound_step
+from ovng._fast.outbound cimport outbound_step, outbound_waits
 from ovng._fast.paths cimport MAX_PATHS, path
 from ovng._fast.peers cimport peer, peer_find, peer_owns, peer_receive_key, receive_key
 from ovng._fast.reclaim cimport epoch_enter, epoch_leave, flag_load, flag_store, pointer_load
@@ -111,7 +111,7 @@ cdef void inbound_run(node_state* node) noexcept nogil:
                 outbound_step(node)
                 or state.received >= CROWD
                 or node.outbound.tun_error
-                or node.outbound.rest_waits
+                or outbound_waits(node)
             ):
                 _hand_over(node, wanted)
 

@@ -46,6 +46,8 @@ cdef enum:
     ARENA = 1 << 20  # sealed datagrams of one flush
     HELD_BYTES = 1 << 18  # packets that wait for a path
     HELD_REST_MS = 40  # after the first of them; by then the Switch has read the report that left between
+    AGAIN_BYTES = 8192  # of what leaves once more, at a time: what is new waits behind no more than that
+    AGAIN_MS = 2  # from one such part to the next
 
     HELD_INBOUND = 0  # `tun_holder`
     HELD_OUTBOUND = 1
@@ -135,6 +137,9 @@ cdef struct outbound_state:
     ring* held  # virtio header, packet: wait for a path
     bint rest_waits  # of them, and what comes now behind it, until
     uint64_t rest_ms
+    uint64_t again_left  # bytes that may leave once more, of what was sent since; 0: none
+    uint64_t again_since_ms
+    uint64_t again_ms  # when the next part of them may
 
 cdef struct inbound_state:
     uint64_t now_ms

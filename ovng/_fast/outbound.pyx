@@ -13,6 +13,8 @@ from ovng._fast.inner cimport inner_check
 from ovng._fast.interactive cimport interactive_covers, interactive_set
 from ovng._fast.mss cimport mss_clamp
 from ovng._fast.node cimport (
+    AGAIN_BYTES,
+    AGAIN_MS,
     ARENA,
     BULK,
     EVENT_HARD_LIMIT,
@@ -136,10 +138,10 @@ cdef bint _wait(node_state* node) noexcept nogil:
     """Until there is something to do. False after a time without."""
     cdef pollfd wanted[2]
     cdef bint broken = node.outbound.tun_error != 0
-    cdef bint waits = node.outbound.rest_waits
+    cdef bint waits = outbound_waits(node)
     cdef int timeout = TUN_RETRY_MS if broken else LINGER_MS
     if waits:
-        timeout = <int> (node.outbound.rest_ms - min(node.outbound.rest_ms, monotonic_ms()))
+        timeout = _until_due(&node.outbound)
     memset(wanted, 0, sizeof(wanted))
     wanted[0].fd, wanted[0].events = -1 if broken else node.tun_fd, POLLIN
     wanted[1].fd, wanted[1].events = node.outbound_wake, POLLIN
@@ -148,6 +150,14 @@ cdef bint _wait(node_state* node) noexcept nogil:
     if wanted[1].revents:
         ring_acknowledge(node.outbound_wake)
     return True
+
+
+cdef int _until_due(const outbound_state* out) noexcept nogil:
+    """Milliseconds until what waits for its time is due."""
+    cdef uint64_t due = out.rest_ms if out.rest_waits else out.again_ms
+    if out.rest_waits and out.again_left:
+        due = min(out.rest_ms, out.again_ms)
+    return <int> (due - min(due, monotonic_ms()))
 
 
 cdef bint outbound_step(node_state* node) noexcept nogil:
@@ -165,6 +175,7 @@ cdef bint outbound_step(node_state* node) noexcept nogil:
     _send_sparse(node, out)
     _send_bulk(node, out)
     _flush(out)
+    _send_recent(out)
     more = tunqueue_count(&out.queue) > 0 or more
     more = _is_relieved(node, out) or more
     epoch_leave(epoch)
@@ -231,6 +242,18 @@ cdef void _send_held(node_state* node, outbound_state* out) noexcept nogil:
         length = ring_peek(out.held, &kind)
 
 
+cdef void _send_recent(outbound_state* out) noexcept nogil:
+    """A part of what the path before this one may have lost, the newest first, behind what is new."""
+    cdef uint64_t sent
+    if out.again_left == 0 or out.now_ms < out.again_ms:
+        return
+    sent = egress_send_again(
+        &out.active, out.arena, out.again_since_ms, min(<uint64_t> AGAIN_BYTES, out.again_left), out.now_ms
+    )
+    out.again_left = out.again_left - min(out.again_left, sent) if sent else 0
+    out.again_ms = out.now_ms + AGAIN_MS
+
+
 cdef void _send_again(node_state* node, outbound_state* out) noexcept nogil:
     """What may have been lost to peers that were silent and are heard again."""
     cdef long length = stash_take(&out.stash, &node.peers, out.frame)
@@ -272,11 +295,9 @@ cdef bint _take_injected(node_state* node, outbound_state* out) noexcept nogil:
         if kind == INJECT_KEEPALIVE:
             _keepalive(node, out, (<uint64_t*> out.frame)[0])
         elif kind == INJECT_AGAIN:
-            _flush(out)  # the arena is empty
+            _flush(out)
             _choose_path(node, out)  # the one that is in use since Python asked
-            egress_send_again(
-                &out.active, out.arena, (<uint64_t*> out.frame)[0], (<uint64_t*> out.frame)[1], out.now_ms
-            )
+            out.again_since_ms, out.again_left = (<uint64_t*> out.frame)[0], (<uint64_t*> out.frame)[1]
         else:
             _forward_packet(node, out, <size_t> length)
     return True

@@ -78,5 +78,6 @@ cdef bint egress_is_broken(const egress* e, const path* via, uint64_t now_ms) no
 cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil
 # Queues what the path before this one could not send, copied to `arena` (UNSENT_BYTES): bytes used there.
 cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexcept nogil
-# Sends again what was sent since then before this stay began, copied to `arena` (RECENT_BYTES). Nothing may be queued.
-cdef void egress_send_again(egress* e, uint8_t* arena, uint64_t since_ms, uint64_t most, uint64_t now_ms) noexcept nogil
+# Sends again what was sent since then before this stay began, copied to `arena` (RECENT_BYTES), of it the newest `most`
+# bytes. Nothing may be queued. Bytes that left.
+cdef uint64_t egress_send_again(egress* e, uint8_t* arena, uint64_t since_ms, uint64_t most, uint64_t now_ms) noexcept nogil

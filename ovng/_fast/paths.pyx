@@ -106,9 +106,14 @@ cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexce
     return used
 
 
-cdef void egress_send_again(egress* e, uint8_t* arena, uint64_t since_ms, uint64_t most, uint64_t now_ms) noexcept nogil:
-    if e.recent.kept != NULL and e.via != NULL:
-        e.sender.unsent = NULL  # what is refused is still kept as recent
-        recent_send(&e.recent, &e.sender, &e.via.switch, arena, since_ms, most, now_ms)
-        _flush(e, now_ms, False)
-        e.sender.unsent = e.unsent
+cdef uint64_t egress_send_again(
+    egress* e, uint8_t* arena, uint64_t since_ms, uint64_t most, uint64_t now_ms
+) noexcept nogil:
+    cdef uint64_t sent
+    if e.recent.kept == NULL or e.via == NULL:
+        return 0
+    e.sender.unsent = NULL  # what is refused is still kept as recent
+    sent = recent_send(&e.recent, &e.sender, &e.via.switch, arena, since_ms, most, now_ms)
+    _flush(e, now_ms, False)
+    e.sender.unsent = e.unsent
+    return sent

@@ -10,11 +10,12 @@ from ovng._fast.ring cimport (
 from ovng._fast.udp cimport locator, msghdr, udp_send_run, udp_sender
 
 
-# When something that is kept was sent, milliseconds; and in which stay the last time.
+# When something that is kept was sent, milliseconds; in which stay the last time, and what of its beginning was not.
 cdef struct kept_at:
     uint64_t first_ms
     uint64_t last_ms
     uint64_t stay
+    uint64_t left  # bytes
 
 
 cdef int recent_init(recent* r) noexcept nogil:
@@ -43,7 +44,7 @@ cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages
     if r.beyond and r.spent > RECENT_SHARE:
         return
     at.first_ms = at.last_ms = now_ms
-    at.stay = r.stay
+    at.stay, at.left = r.stay, 0
     for i in range(messages):
         header = &sender.headers[i].msg_hdr
         if sender.outgoing[i].refused:
@@ -59,8 +60,13 @@ cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages
             )
 
 
-cdef inline bint _is_wanted(const recent* r, const kept_at* at, uint64_t since_ms, uint64_t now_ms) noexcept nogil:
-    return now_ms - at.first_ms <= RECENT_MS and at.last_ms >= since_ms and at.stay != r.stay
+cdef inline uint32_t _wanted_of(
+    const recent* r, const kept_at* at, uint32_t size, uint64_t since_ms, uint64_t now_ms
+) noexcept nogil:
+    """Bytes from its beginning."""
+    if now_ms - at.first_ms > RECENT_MS or at.last_ms < since_ms:
+        return 0
+    return size if at.stay != r.stay else <uint32_t> at.left
 
 
 cdef uint64_t _wanted(const recent* r, uint64_t since_ms, uint64_t now_ms) noexcept nogil:
@@ -72,13 +78,12 @@ cdef uint64_t _wanted(const recent* r, uint64_t since_ms, uint64_t now_ms) noexc
     cdef long length
     while position != r.kept.tail:
         length = ring_look(r.kept, position, &segment, &at, sizeof(at))
-        if _is_wanted(r, &at, since_ms, now_ms):
-            bytes += <uint64_t> length - sizeof(at)
+        bytes += _wanted_of(r, &at, <uint32_t> (length - sizeof(at)), since_ms, now_ms)
         position += ring_record_size(<size_t> length)
     return bytes
 
 
-cdef void recent_send(
+cdef uint64_t recent_send(
     recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t most, uint64_t now_ms
 ) noexcept nogil:
     """Each record makes room before it is put back, so that all those within RECENT_MS go once round the ring."""
@@ -86,24 +91,27 @@ cdef void recent_send(
     cdef size_t end = r.kept.tail
     cdef uint64_t wanted = _wanted(r, since_ms, now_ms)
     cdef uint64_t excess = wanted - min(wanted, most)
+    cdef uint64_t queued = 0
     cdef kept_at at
     cdef uint32_t segment
-    cdef uint32_t size, passed
+    cdef uint32_t size, wants, passed
     cdef long length = ring_peek(r.kept, &segment)
     while length >= 0 and r.kept.head != end:
         ring_take(r.kept, record, <size_t> length)
         memcpy(&at, record, sizeof(at))
         if now_ms - at.first_ms <= RECENT_MS:
             size = <uint32_t> length - <uint32_t> sizeof(at)
-            if _is_wanted(r, &at, since_ms, now_ms):
-                passed = <uint32_t> min(<uint64_t> size, (excess + segment - 1) // segment * segment)
-                excess -= min(excess, <uint64_t> passed)
-                if passed < size:
+            wants = _wanted_of(r, &at, size, since_ms, now_ms)
+            if wants:
+                passed = wants if excess >= wants else <uint32_t> (excess // segment * segment)
+                excess = excess - wants if excess >= wants else 0
+                if passed < wants:
                     at.last_ms = now_ms
-                    if passed == 0:  # else all of it leaves with the rest
-                        at.stay = r.stay
-                    udp_send_run(sender, to, record + sizeof(at) + passed, size - passed, segment)
-                    r.sent_again += (size - passed + segment - 1) // segment
+                    at.stay, at.left = r.stay, passed
+                    udp_send_run(sender, to, record + sizeof(at) + passed, wants - passed, segment)
+                    r.sent_again += (wants - passed + segment - 1) // segment
+                    queued += wants - passed
             ring_put_newest(r.kept, segment, &at, sizeof(at), record + sizeof(at), size)
             record += length
         length = ring_peek(r.kept, &segment)
+    return queued

@@ -310,8 +310,9 @@ class NodeDataPath:
     def send_again(self, since: float, most: int = EVERYTHING) -> bool:
         """Send once more, by the active path, what was sent since then (monotonic seconds) by others, which may not
         have carried it: of the last second the newest 256 KiB, unless there went on being more than that path could
-        lose unnoticed (64 KiB in 5 ms); of that the newest `most` bytes. What is left can be asked for again. The far
-        end drops what it has. False when it found no room (counted).
+        lose unnoticed (64 KiB in 5 ms); of that the newest `most` bytes, rounded up to whole datagrams, in parts of
+        8 KiB every 2 ms behind what is new. What is left can be asked for again. The far end drops what it has.
+        False when it found no room (counted).
         """
         return self._loops.send_again(int(1000 * max(0.0, since)), most)
 
