@@ -27,21 +27,23 @@ cdef int cipher_find(cipher_api* found, const crypto_api* api, const char* name)
     cdef const void* provider
     cdef const crypto_algorithm* offered
     cdef int no_store = 0
+    cdef cipher_api read
     if cipher == NULL:
         api.clear_errors()
         raise RuntimeError(f"this libcrypto does not offer {name.decode()}")
     provider = api.cipher_provider(cipher)
     offered = api.provider_query(provider, CRYPTO_OPERATION_CIPHER, &no_store)
     try:
-        _read(found, _implementation(offered, name))
+        _read(&read, _implementation(offered, name))
     finally:
         api.provider_unquery(provider, CRYPTO_OPERATION_CIPHER, offered)
-    found.provider = api.provider_context(provider)
+    read.provider = api.provider_context(provider)
     if (
-        found.create == NULL or found.destroy == NULL or found.seal_begin == NULL or found.open_begin == NULL
-        or found.update == NULL or found.final == NULL or found.get_params == NULL
+        read.create == NULL or read.destroy == NULL or read.seal_begin == NULL or read.open_begin == NULL
+        or read.update == NULL or read.final == NULL or read.get_params == NULL
     ):
         raise RuntimeError(f"the provider of {name.decode()} in this libcrypto lacks functions of an AEAD")
+    found[0] = read
     return 0
 
 

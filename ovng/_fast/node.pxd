@@ -23,6 +23,7 @@ from ovng._fast.coalesce cimport coalescer
 from ovng._fast.intake cimport intake
 from ovng._fast.interactive cimport interactive_set
 from ovng._fast.lookup cimport lookup
+from ovng._fast.moderation cimport moderation
 from ovng._fast.paths cimport MAX_PATHS, egress, path
 from ovng._fast.reclaim cimport domain, flag_claim, flag_store
 from ovng._fast.ring cimport ring, ring_put
@@ -46,7 +47,7 @@ cdef enum:
     ARENA = 1 << 20  # sealed datagrams of one flush
     HELD_BYTES = 1 << 18  # packets that wait for a path
     HELD_REST_MS = 40  # after the first of them; by then the Switch has read the report that left between
-    AGAIN_BYTES = 8192  # of what leaves once more, at a time: what is new waits behind no more than that
+    AGAIN_BYTES = 8192  # of what leaves once more, at a time; what is new goes first in each turn
     AGAIN_MS = 2  # from one such part to the next
 
     HELD_INBOUND = 0  # `tun_holder`
@@ -140,6 +141,10 @@ cdef struct outbound_state:
     uint64_t again_left  # bytes that may leave once more, of what was sent since; 0: none
     uint64_t again_since_ms
     uint64_t again_ms  # when the next part of them may
+    uint64_t again_stay  # on which path: `recent`
+    bint again_unfinished
+    uint64_t small  # TUN frames shorter than SUPER
+    moderation moderation
 
 cdef struct inbound_state:
     uint64_t now_ms

@@ -498,6 +498,7 @@ cdef class NodeLoops:
             "tun_reads": node.outbound.reads,
             "tun_writes": node.inbound.out.writes,
             "tun_error": node.outbound.tun_error,
+            "moderation": bool(node.outbound.moderation.works),
             "last_tx_ms": node.outbound.last_ms,
             "last_rx_ms": node.inbound.last_ms,
             "gso_segments": active.segments_max if active != NULL else node.segments_max,

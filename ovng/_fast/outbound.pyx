@@ -11,6 +11,7 @@ from ovng._fast.frame cimport (
 )
 from ovng._fast.inner cimport inner_check
 from ovng._fast.interactive cimport interactive_covers, interactive_set
+from ovng._fast.moderation cimport moderation_init, moderation_look
 from ovng._fast.mss cimport mss_clamp
 from ovng._fast.node cimport (
     AGAIN_BYTES,
@@ -56,6 +57,7 @@ from ovng._fast.paths cimport (
 )
 from ovng._fast.peers cimport DOUBLE_ALL, DOUBLE_NONE, peer, peer_find, send_key
 from ovng._fast.reclaim cimport counter_add, epoch_enter, epoch_leave, flag_claim, flag_load, flag_store, pointer_load
+from ovng._fast.recent cimport RECENT_MS
 from ovng._fast.ring cimport ring_acknowledge, ring_peek, ring_put, ring_put_newest, ring_signal, ring_take
 from ovng._fast.routes cimport route, route_find
 from ovng._fast.segment cimport (
@@ -121,6 +123,7 @@ cdef void outbound_run(node_state* node) noexcept nogil:
     cdef bint more = False
     memset(&called, 0, sizeof(called))
     called.fd, called.events = node.outbound_called, POLLIN
+    moderation_init(&node.outbound.moderation)
     while not flag_load(&node.stopping):
         if flag_load(&node.tun_holder) != HELD_OUTBOUND:
             poll(&called, 1, -1)
@@ -128,6 +131,7 @@ cdef void outbound_run(node_state* node) noexcept nogil:
             more = True
         elif more or _wait(node):
             more = outbound_step(node)
+            moderation_look(&node.outbound.moderation, node.outbound.now_ms, node.outbound.small)
         else:
             more = True  # when it is ours again, perhaps before we look
             flag_store(&node.tun_holder, HELD_INBOUND)
@@ -242,16 +246,29 @@ cdef void _send_held(node_state* node, outbound_state* out) noexcept nogil:
         length = ring_peek(out.held, &kind)
 
 
+cdef void _begin_recent(outbound_state* out, uint64_t since_ms, uint64_t most) noexcept nogil:
+    """What was asked for before, and did not leave as a path went, is still wanted."""
+    if out.again_unfinished and out.now_ms - out.again_since_ms < 2 * RECENT_MS:
+        since_ms = min(since_ms, out.again_since_ms)
+    out.again_since_ms, out.again_left = since_ms, most
+    out.again_stay, out.again_unfinished = out.active.recent.stay, True
+
+
 cdef void _send_recent(outbound_state* out) noexcept nogil:
     """A part of what the path before this one may have lost, the newest first, behind what is new."""
     cdef uint64_t sent
     if out.again_left == 0 or out.now_ms < out.again_ms:
         return
+    if out.active.via == NULL or out.active.recent.stay != out.again_stay:
+        out.again_left = 0  # the Switch does not know this place, and whoever knows of it asks again
+        return
     sent = egress_send_again(
         &out.active, out.arena, out.again_since_ms, min(<uint64_t> AGAIN_BYTES, out.again_left), out.now_ms
     )
-    out.again_left = out.again_left - min(out.again_left, sent) if sent else 0
+    out.again_left -= min(out.again_left, sent)
     out.again_ms = out.now_ms + AGAIN_MS
+    if sent == 0:
+        out.again_left, out.again_unfinished = 0, False
 
 
 cdef void _send_again(node_state* node, outbound_state* out) noexcept nogil:
@@ -297,7 +314,7 @@ cdef bint _take_injected(node_state* node, outbound_state* out) noexcept nogil:
         elif kind == INJECT_AGAIN:
             _flush(out)
             _choose_path(node, out)  # the one that is in use since Python asked
-            out.again_since_ms, out.again_left = (<uint64_t*> out.frame)[0], (<uint64_t*> out.frame)[1]
+            _begin_recent(out, (<uint64_t*> out.frame)[0], (<uint64_t*> out.frame)[1])
         else:
             _forward_packet(node, out, <size_t> length)
     return True
@@ -334,6 +351,7 @@ cdef bint _read_tun(node_state* node, outbound_state* out) noexcept nogil:
             return False
         out.tun_error = 0
         out.reads += 1
+        out.small += size < SUPER
         if <size_t> size < head:
             out.drops[OUT_SEGMENT - SEGMENT_TRUNCATED - 1] += 1
             continue

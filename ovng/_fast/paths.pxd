@@ -79,5 +79,5 @@ cdef void egress_flush(egress* e, uint64_t now_ms) noexcept nogil
 # Queues what the path before this one could not send, copied to `arena` (UNSENT_BYTES): bytes used there.
 cdef size_t egress_send_later(egress* e, uint8_t* arena, uint64_t now_ms) noexcept nogil
 # Sends again what was sent since then before this stay began, copied to `arena` (RECENT_BYTES), of it the newest `most`
-# bytes. Nothing may be queued. Bytes that left.
+# bytes. Nothing may be queued. Bytes it was, refused ones among them.
 cdef uint64_t egress_send_again(egress* e, uint8_t* arena, uint64_t since_ms, uint64_t most, uint64_t now_ms) noexcept nogil

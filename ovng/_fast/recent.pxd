@@ -42,7 +42,7 @@ cdef void recent_free(recent* r) noexcept nogil
 # The first `messages` of what the sender has just flushed, but for those that it was refused.
 cdef void recent_keep(recent* r, const udp_sender* sender, unsigned int messages, uint64_t now_ms) noexcept nogil
 # Queues what was sent since then, first or again, in another stay than this, copied to `arena` (RECENT_BYTES): of it the
-# newest `most` bytes, rounded up to whole datagrams. Bytes queued.
+# newest `most` bytes, rounded up to whole datagrams; what is kept meanwhile takes the room of the oldest. Bytes queued.
 cdef uint64_t recent_send(
     recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t most, uint64_t now_ms
 ) noexcept nogil

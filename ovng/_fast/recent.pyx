@@ -2,10 +2,10 @@
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from ovng._fast.ring cimport (
-    ring_create, ring_destroy, ring_look, ring_peek, ring_put_newest, ring_record_size, ring_take,
+    ring_create, ring_destroy, ring_look, ring_put_newest, ring_read, ring_record_size, ring_write,
 )
 from ovng._fast.udp cimport locator, msghdr, udp_send_run, udp_sender
 
@@ -86,32 +86,26 @@ cdef uint64_t _wanted(const recent* r, uint64_t since_ms, uint64_t now_ms) noexc
 cdef uint64_t recent_send(
     recent* r, udp_sender* sender, const locator* to, unsigned char* arena, uint64_t since_ms, uint64_t most, uint64_t now_ms
 ) noexcept nogil:
-    """Each record makes room before it is put back, so that all those within RECENT_MS go once round the ring."""
-    cdef unsigned char* record = arena
-    cdef size_t end = r.kept.tail
     cdef uint64_t wanted = _wanted(r, since_ms, now_ms)
     cdef uint64_t excess = wanted - min(wanted, most)
     cdef uint64_t queued = 0
+    cdef size_t position = r.kept.head
     cdef kept_at at
     cdef uint32_t segment
-    cdef uint32_t size, wants, passed
-    cdef long length = ring_peek(r.kept, &segment)
-    while length >= 0 and r.kept.head != end:
-        ring_take(r.kept, record, <size_t> length)
-        memcpy(&at, record, sizeof(at))
-        if now_ms - at.first_ms <= RECENT_MS:
-            size = <uint32_t> length - <uint32_t> sizeof(at)
-            wants = _wanted_of(r, &at, size, since_ms, now_ms)
-            if wants:
-                passed = wants if excess >= wants else <uint32_t> (excess // segment * segment)
-                excess = excess - wants if excess >= wants else 0
-                if passed < wants:
-                    at.last_ms = now_ms
-                    at.stay, at.left = r.stay, passed
-                    udp_send_run(sender, to, record + sizeof(at) + passed, wants - passed, segment)
-                    r.sent_again += (wants - passed + segment - 1) // segment
-                    queued += wants - passed
-            ring_put_newest(r.kept, segment, &at, sizeof(at), record + sizeof(at), size)
-            record += length
-        length = ring_peek(r.kept, &segment)
+    cdef uint32_t wants, passed
+    cdef long length
+    while queued < wanted and position != r.kept.tail:
+        length = ring_look(r.kept, position, &segment, &at, sizeof(at))
+        wants = _wanted_of(r, &at, <uint32_t> (length - sizeof(at)), since_ms, now_ms)
+        passed = wants if excess >= wants else <uint32_t> (excess // segment * segment)
+        excess = excess - wants if excess >= wants else 0
+        if passed < wants:
+            wants -= passed
+            ring_read(r.kept, position, sizeof(at) + passed, arena + queued, wants)
+            udp_send_run(sender, to, arena + queued, wants, segment)
+            queued += wants
+            r.sent_again += (wants + segment - 1) // segment
+            at.last_ms, at.stay, at.left = now_ms, r.stay, passed
+            ring_write(r.kept, position, 0, &at, sizeof(at))
+        position += ring_record_size(<size_t> length)
     return queued

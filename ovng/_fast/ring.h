@@ -130,6 +130,15 @@ static inline long ring_look(const struct ring *ring, size_t position, uint32_t 
     return (long)head[0];
 }
 
+/* Consumer: a part of the payload of the record at a position, as ring_look has it; and in its place another. */
+static inline void ring_read(const struct ring *ring, size_t position, size_t offset, void *target, size_t length) {
+    ring_copy_out(ring, position + RING_RECORD_HEAD + offset, target, length);
+}
+
+static inline void ring_write(struct ring *ring, size_t position, size_t offset, const void *source, size_t length) {
+    ring_copy_in(ring, position + RING_RECORD_HEAD + offset, source, length);
+}
+
 /* Consumer: copies the payload that ring_peek found and gives its room back. */
 static inline void ring_take(struct ring *ring, void *target, size_t length) {
     ring_copy_out(ring, ring->head + RING_RECORD_HEAD, target, length);

@@ -21,6 +21,8 @@ cdef extern from "ring.h" nogil:
     void ring_acknowledge(int event_fd)  # before draining, never after; once for all rings that share the eventfd
     long ring_peek(const ring*, uint32_t* kind)
     long ring_look(const ring*, size_t position, uint32_t* kind, void* first, size_t size)
+    void ring_read(const ring*, size_t position, size_t offset, void* target, size_t length)
+    void ring_write(ring*, size_t position, size_t offset, const void* source, size_t length)
     size_t ring_record_size(size_t length)
     void ring_take(ring*, void* target, size_t length)
     void ring_skip(ring*)  # the oldest record; there must be one

@@ -25,7 +25,7 @@ from typing import Any
 
 from ovng.io.control import Message
 from ovng.io.logs import escape
-from ovng.io.niceness import step_back
+from ovng.io.niceness import as_others
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,6 @@ class Hooks:
     # -- In the thread
 
     def _work(self) -> None:
-        step_back()
         while True:
             with self._lock:
                 if not self._waiting:
@@ -156,9 +155,10 @@ class Hooks:
     def _run(self, program: Path, words: list[str], told: dict[str, str]) -> None:
         command = [str(program), *words]
         try:
-            running = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=_STDERR, cwd="/", env=told, start_new_session=True
-            )
+            with as_others():
+                running = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=_STDERR, cwd="/", env=told, start_new_session=True
+                )
         except OSError as error:
             log.warning("hook %s cannot be run: %s", program, error.strerror)
             return

@@ -101,6 +101,11 @@ def _precedence() -> Iterator[Check]:
             f"LimitNICE={limits.NICE} in the service's unit, or CAP_SYS_NICE: under load, traffic waits for programs"
         )
         yield Check("nice", State.WARN, f"{limits.NICE} is not permitted", advice)
+    if niceness.has_moderation():
+        yield _ok("moderation", "senders of many small packets are not interrupted")
+    else:
+        advice = "permit sched_setscheduler(2): fewer small packets pass where their sender shares the processors"
+        yield Check("moderation", State.WARN, "SCHED_BATCH is refused", advice)
 
 
 def _tun() -> Iterator[Check]:

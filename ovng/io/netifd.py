@@ -17,6 +17,7 @@ from typing import Any
 from ovng.errors import SystemProblem
 from ovng.ids import IPAddress, Prefix
 from ovng.io.logs import escape
+from ovng.io.niceness import as_others
 from ovng.io.programs import find
 
 SECONDS = 10.0
@@ -74,12 +75,13 @@ class Netifd:
         """What went wrong, nothing if all is well."""
         words = (self._command, "call", "network.interface", "notify_proto", text)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *words,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
+            with as_others():
+                process = await asyncio.create_subprocess_exec(
+                    *words,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                )
         except OSError as error:
             return f"{self._command} cannot be run: {error.strerror}"
         try:

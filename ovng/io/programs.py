@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from ovng.errors import SystemProblem
+from ovng.io.niceness import as_others
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS = 10.0
@@ -21,7 +22,7 @@ def find(name: str, path: str = _PATH) -> str | None:
 def run(name: str, *words: str, stdin: str = "", seconds: float = SECONDS) -> str:
     """Run a program to its end; what it wrote. Raises SystemProblem when it is missing, fails, or takes too long.
 
-    It inherits nothing of ours: no environment, no descriptors.
+    It inherits nothing of ours: no environment, no descriptors, no precedence.
     """
     program = find(name)
     if program is None:
@@ -29,15 +30,16 @@ def run(name: str, *words: str, stdin: str = "", seconds: float = SECONDS) -> st
     command = " ".join((name, *words))
     environment = {"PATH": _PATH, "LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
     try:
-        done = subprocess.run(
-            [program, *words],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            env=environment,
-            check=False,
-        )
+        with as_others():
+            done = subprocess.run(
+                [program, *words],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                env=environment,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise SystemProblem(f"`{command}` did not end within {seconds:g} s") from None
     except OSError as error:

@@ -32,6 +32,7 @@ def node_status(service: NodeService, now: Now) -> dict[str, Any]:
         "version": __version__,
         "libcrypto": service.libcrypto,
         "nice": service.profile.nice if not service.precedence else None,
+        "moderation": stats["moderation"],
         "uptime_seconds": round(now.boot - service.started.boot, 1),
         "interface": service.tunnel.tun.name,
         "addresses": [str(address) for address in service.profile.addresses],

@@ -212,6 +212,13 @@ def test_the_first_packet_wakes(ready: Rig, traffic: str) -> None:
 # -- What a path took in vain
 
 
+def nothing_but_new(rig: Rig, number: int) -> None:
+    """The next packets have this number and the one behind it: what would leave again comes between new ones."""
+    for one in (number, number + 1):
+        rig.send(OUT)
+        assert opened(rig.left())[0] == one
+
+
 def change(rig: Rig) -> None:
     """The path is another, by the same way."""
     rig.path.set_path(0, rig.outer, where(rig))
@@ -270,8 +277,7 @@ def test_what_left_again_is_kept_for_the_next_time(ready: Rig) -> None:
         ready.path.send_again(since)
         assert [ready.left() for _ in sent] == sent
         ready.path.send_again(since)  # by the same path: nothing
-    ready.send(OUT)
-    assert opened(ready.left())[0] == len(sent) + 1
+    nothing_but_new(ready, len(sent) + 1)
 
 
 def test_a_part_of_what_waited_leaves_at_once_and_the_rest_a_little_later_in_order(ready: Rig) -> None:
@@ -306,8 +312,7 @@ def test_the_newest_can_be_sent_again_first_and_the_rest_later(ready: Rig) -> No
     ready.path.send_again(since)
     assert [ready.left() for _ in sent[:15]] == sent[:15]
     ready.path.send_again(since)
-    ready.send(OUT)
-    assert opened(ready.left())[0] == len(sent) + 1
+    nothing_but_new(ready, len(sent) + 1)
 
 
 def test_of_a_train_its_end_is_the_newest(ready: Rig) -> None:
@@ -327,8 +332,7 @@ def test_of_a_train_its_end_is_the_newest(ready: Rig) -> None:
     change(ready)
     ready.path.send_again(since)
     assert [ready.left() for _ in sent] == sent
-    ready.send(OUT)
-    assert opened(ready.left())[0] == len(sent) + 1
+    nothing_but_new(ready, len(sent) + 1)
 
 
 def test_what_is_new_overtakes_what_leaves_again(ready: Rig) -> None:
@@ -346,8 +350,24 @@ def test_what_is_new_overtakes_what_leaves_again(ready: Rig) -> None:
         again.append(opened(ready.left())[0])
     assert sorted(again) == list(range(1, 102))
     assert again[:part] == list(range(101 - part, 101))
-    assert again.index(101) <= 3 * part, "a busy machine's test may be late to send it"
+    assert again.index(101) < 100
     assert ready.path.stats()["sent_again"] == 100
+
+
+def test_a_change_in_the_middle_of_it_loses_nothing(ready: Rig) -> None:
+    """Whoever asks next knows only of the second change."""
+    since = time.monotonic()
+    packet = Packet(bytes(1000), protocol=UDP).build()
+    for _ in range(60):
+        ready.send(packet)
+        ready.left()
+    change(ready)
+    ready.path.send_again(since)
+    missing = set(range(1, 61)) - {opened(ready.left())[0]}
+    change(ready)
+    ready.path.send_again(time.monotonic())
+    while missing:
+        missing.discard(opened(ready.left())[0])
 
 
 def test_what_is_old_is_not_sent_again_however_often_it_was(ready: Rig) -> None:
@@ -361,8 +381,7 @@ def test_what_is_old_is_not_sent_again_however_often_it_was(ready: Rig) -> None:
     until(lambda: time.monotonic() > since + 1.1)
     change(ready)
     ready.path.send_again(since)
-    ready.send(OUT)
-    assert opened(ready.left())[0] == 2
+    nothing_but_new(ready, 2)
 
 
 def test_more_than_one_system_call_takes_is_kept(ready: Rig) -> None:
@@ -377,12 +396,13 @@ def test_more_than_one_system_call_takes_is_kept(ready: Rig) -> None:
     ready.path.set_active(0)
     until(lambda: ready.path.stats()["held_sent"] == 2 * pairs)
     ready.path.send_again(since)  # what had waited went by this path
-    ready.send(OUT)
-    until(lambda: ready.path.stats()["sent_packets"] == 2 * pairs + 1)
+    for more in (1, 2):
+        ready.send(OUT)
+        until(lambda: ready.path.stats()["sent_packets"] == 2 * pairs + more)  # noqa: B023
     assert ready.path.stats()["sent_again"] == 0
     change(ready)
     ready.path.send_again(since)
-    until(lambda: ready.path.stats()["sent_again"] == 2 * pairs + 1)
+    until(lambda: ready.path.stats()["sent_again"] == 2 * pairs + 2)
 
 
 def burst(rig: Rig) -> int:
@@ -400,8 +420,7 @@ def test_one_burst_beyond_the_share_is_kept(ready: Rig) -> None:
         change(ready)
         ready.path.send_again(since)
         assert sorted(opened(ready.left())[0] for _ in range(128)) == list(range(1, 129))
-    ready.send(OUT)
-    assert opened(ready.left())[0] == 129
+    nothing_but_new(ready, 129)
 
 
 def test_a_node_that_goes_on_beyond_its_share_keeps_nothing(ready: Rig) -> None:
@@ -412,9 +431,10 @@ def test_a_node_that_goes_on_beyond_its_share_keeps_nothing(ready: Rig) -> None:
         before: int = ready.path.stats()["sent_again"]
         change(ready)
         ready.path.send_again(since)
-        ready.send(OUT)
-        while len(ready.left()) > 200:
-            pass
+        for _ in range(2):  # what leaves again comes between them
+            ready.send(OUT)
+            while len(ready.left()) > 200:
+                pass
         after: int = ready.path.stats()["sent_again"]
         return after - before
 

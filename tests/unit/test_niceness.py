@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -15,27 +17,32 @@ from ovng import limits
 from ovng.io import niceness
 from ovng.io.machine import has_capability
 
+T = TypeVar("T")
+
+permitted = pytest.mark.skipif(not niceness.is_permitted(), reason="needs CAP_SYS_NICE")
 STRANGER = 65_534
 TRY = f"""
 import os, resource
 from ovng.io import niceness
+os.setpriority(os.PRIO_PROCESS, 0, 0)
 resource.setrlimit(resource.RLIMIT_NICE, (ALLOWED, ALLOWED))
 os.setgid({STRANGER}), os.setuid({STRANGER})
 print(niceness.is_permitted(), niceness.go_ahead({limits.NICE}), os.getpriority(os.PRIO_PROCESS, 0))
 """
 
 
-def nice_of_this_thread() -> int:
+def mine() -> int:
     return os.getpriority(os.PRIO_PROCESS, 0)
 
 
-def in_a_thread_ahead() -> tuple[tuple[str, ...], int, int, int]:
-    said = niceness.go_ahead(-7)
-    own = nice_of_this_thread()
+def in_a_thread(call: Callable[[], T]) -> T:
     with ThreadPoolExecutor(1) as pool:
-        inherited = pool.submit(nice_of_this_thread).result()
-    niceness.step_back()
-    return said, own, inherited, nice_of_this_thread()
+        return pool.submit(call).result()
+
+
+def in_a_program() -> int:
+    """As `nice` says it."""
+    return int(subprocess.run(["nice"], capture_output=True, text=True, check=True).stdout)
 
 
 def as_a_stranger(limit: int) -> str:
@@ -47,33 +54,45 @@ def as_a_stranger(limit: int) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.root
+@permitted
 def test_one_thread_and_those_that_it_starts() -> None:
-    before = nice_of_this_thread()
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(in_a_thread_ahead).result() == ((), -7, -7, 0)
-    assert niceness.is_permitted()
-    assert nice_of_this_thread() == before
+    before = mine()
+    assert in_a_thread(lambda: (niceness.go_ahead(-7), mine(), in_a_thread(mine))) == ((), -7, -7)
+    assert mine() == before
 
 
+@permitted
+def test_what_it_starts_for_others_does_not_run_ahead() -> None:
+    def start() -> tuple[int, int, int]:
+        niceness.go_ahead(-7)
+        with niceness.as_others():
+            told = in_a_program()
+        return told, in_a_program(), mine()
+
+    assert in_a_thread(start) == (0, -7, -7)
+
+
+@permitted
+def test_who_is_behind_others_stays_there() -> None:
+    def behind() -> tuple[int, int]:
+        os.setpriority(os.PRIO_PROCESS, 0, 11)
+        with niceness.as_others():
+            told = in_a_program()
+        return told, mine()
+
+    assert in_a_thread(behind) == (11, 11)
+
+
+@permitted
 @pytest.mark.root
 def test_without_permission_one_line_says_what_follows() -> None:
     advice = f"nice {limits.NICE} is not permitted (RLIMIT_NICE, CAP_SYS_NICE): under load, traffic waits for programs"
     assert as_a_stranger(0) == f"False ({advice!r},) 0"
 
 
+@permitted
 @pytest.mark.root
 @pytest.mark.skipif(not has_capability(24), reason="raises a limit, which needs CAP_SYS_RESOURCE")
 def test_a_limit_permits_it_without_a_capability() -> None:
     """As the systemd units give it."""
     assert as_a_stranger(20 - limits.NICE) == f"True () {limits.NICE}"
-
-
-def test_who_is_behind_others_stays_there() -> None:
-    def behind() -> int:
-        os.setpriority(os.PRIO_PROCESS, 0, 11)
-        niceness.step_back()
-        return nice_of_this_thread()
-
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(behind).result() == 11
