@@ -1,15 +1,12 @@
 """See `cipher.pxd`."""
 
 from libc.stddef cimport size_t
-from libc.string cimport memset, strlen
+from libc.string cimport memset, strchr, strlen
 
-from ovng._fast.crypto cimport (
-    CRYPTO_OPERATION_CIPHER, crypto_algorithm, crypto_api, crypto_dispatch,
-)
+from ovng._fast.crypto cimport CRYPTO_OPERATION_CIPHER, crypto_algorithm, crypto_api, crypto_dispatch
 
 cdef extern from "<strings.h>" nogil:
     int strncasecmp(const char* a, const char* b, size_t length)
-    char* strchr(const char* text, int wanted)
 
 # OSSL_FUNC_CIPHER_… of openssl/core_dispatch.h
 cdef enum:

@@ -11,6 +11,7 @@ interrupts for the same reason, by timers.
 from libc.stdint cimport uint64_t
 
 cdef extern from "moderation.h" nogil:
+    bint moderation_is_usual()
     int moderation_set(bint gathers)  # 0, or -1
 
 cdef enum:
@@ -18,7 +19,7 @@ cdef enum:
     MODERATION_MANY = 20  # small packets per millisecond
 
 cdef struct moderation:
-    bint works  # the kernel takes it
+    bint works  # the kernel takes it, and nobody has chosen another policy for us
     bint gathers
     uint64_t since_ms
     uint64_t small  # packets by then
@@ -28,7 +29,7 @@ cdef inline void moderation_init(moderation* m) noexcept nogil:
     """In the thread itself."""
     m.gathers = False
     m.since_ms = m.small = 0
-    m.works = moderation_set(False) == 0
+    m.works = moderation_is_usual() and moderation_set(True) == 0 and moderation_set(False) == 0
 
 
 cdef inline void moderation_look(moderation* m, uint64_t now_ms, uint64_t small) noexcept nogil:

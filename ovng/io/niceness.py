@@ -12,6 +12,7 @@ ARCHITECTURE says what to do.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ from pathlib import Path
 from ovng import limits
 
 AUTOGROUP = Path("/proc/self/autogroup")
+TRIES, AGAIN_SECONDS = 20, 0.11
+
+log = logging.getLogger(__name__)
 
 
 def go_ahead(nice: int) -> tuple[str, ...]:
@@ -31,11 +35,30 @@ def go_ahead(nice: int) -> tuple[str, ...]:
     try:
         os.setpriority(os.PRIO_PROCESS, 0, nice)
         if os.getsid(0) == os.getpid():
-            with suppress(FileNotFoundError):  # a kernel without autogroups compares all
-                AUTOGROUP.write_text(str(nice))
+            _set_session(nice)
     except OSError:
         return (f"nice {nice} is not permitted (RLIMIT_NICE, CAP_SYS_NICE): under load, traffic waits for programs",)
     return ()
+
+
+def _set_session(nice: int) -> None:
+    try:
+        AUTOGROUP.write_text(str(nice))
+    except FileNotFoundError:  # a kernel without autogroups compares all
+        pass
+    except BlockingIOError:
+        threading.Thread(target=_set_session_later, args=(nice,), name="ovng-session", daemon=True).start()
+
+
+def _set_session_later(nice: int) -> None:
+    """The kernel takes one such change in a tenth of a second, of the whole machine: services may start together."""
+    pause = threading.Event()
+    for _ in range(TRIES):
+        pause.wait(AGAIN_SECONDS)
+        with suppress(BlockingIOError):
+            AUTOGROUP.write_text(str(nice))
+            return
+    log.warning("nice %d: the kernel does not take it for the session: traffic waits for other sessions", nice)
 
 
 @contextmanager

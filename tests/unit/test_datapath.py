@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import select
 import struct
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from ovng._fast import frame
 from ovng.ids import Locator
+from ovng.io.niceness import has_moderation
 from ovng.limits import HEADER_SIZE
 from tests.datapath_rig import (
     AES,
@@ -55,6 +57,43 @@ def test_packets_pass_both_ways(rig: Rig, cipher: int) -> None:
     assert (peer["send_key"], peer["send_number"], peer["receive_keys"]) == (7, 3, [9])
     assert abs(rig.path.last_rx - time.monotonic() * 1000) < 5000
     assert abs(rig.path.last_tx - time.monotonic() * 1000) < 5000
+
+
+def outbound_policy(rig: Rig) -> int:
+    thread = rig.path._threads[0].native_id
+    assert thread is not None
+    return os.sched_getscheduler(thread)
+
+
+@pytest.mark.skipif(not has_moderation(), reason="SCHED_BATCH is refused")
+def test_a_sender_of_many_small_packets_is_not_interrupted(rig: Rig) -> None:
+    """20 in a millisecond are many; when they are few again, each is on its way as soon as can be."""
+    rig.know_peer()
+    until(lambda: rig.path.stats()["moderation"])
+    assert outbound_policy(rig) == os.SCHED_OTHER
+    end = time.monotonic() + SECONDS
+    while outbound_policy(rig) != os.SCHED_BATCH:
+        assert time.monotonic() < end
+        for _ in range(200):
+            rig.send(OUT)
+
+    def calm() -> bool:
+        rig.send(OUT)
+        return outbound_policy(rig) == os.SCHED_OTHER
+
+    until(calm)
+
+
+def test_a_policy_that_was_chosen_for_it_stays() -> None:
+    def policy() -> tuple[int, bool]:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with closing(Rig()) as rig:  # its threads inherit it
+            rig.know_peer()
+            rig.send(OUT)
+            rig.left()
+            return outbound_policy(rig), rig.path.stats()["moderation"]
+
+    assert in_a_thread(policy) == (os.SCHED_IDLE, False)
 
 
 @pytest.mark.parametrize("gso", [pytest.param(True, marks=needs_gso), False])

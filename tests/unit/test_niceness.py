@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,3 +97,25 @@ def test_without_permission_one_line_says_what_follows() -> None:
 def test_a_limit_permits_it_without_a_capability() -> None:
     """As the systemd units give it."""
     assert as_a_stranger(20 - limits.NICE) == f"True () {limits.NICE}"
+
+
+TOGETHER = """
+import time
+from ovng.io import niceness
+niceness.go_ahead(5), niceness.go_ahead(6)  # the second one comes too soon
+end = time.monotonic() + 10
+while not niceness.AUTOGROUP.read_text().endswith(" nice 6\\n") and time.monotonic() < end:
+    time.sleep(0.01)
+print(niceness.AUTOGROUP.read_text().split()[-1])
+"""
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not niceness.AUTOGROUP.exists(), reason="a kernel without autogroups")
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
+def test_services_that_start_together_all_set_their_session() -> None:
+    """Who is no administrator of the machine may change one in a tenth of a second, and is told to try again."""
+    command = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", sys.executable, "-c", TOGETHER]
+    source = Path(ovng.__file__).parent.parent
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=source, start_new_session=True)
+    assert (done.stdout, done.returncode) == ("6\n", 0), done.stderr
