@@ -246,6 +246,8 @@ class Stream:
         self._rate, self._text = rate, text
         self._stop, self._done = threading.Event(), threading.Event()
         self.sent = self.refused = 0
+        self.refusal = ""
+        """What the application was told last."""
         self.arrivals: dict[int, float] = {}
         """Number → when it came, in monotonic seconds."""
         self.duplicates = 0
@@ -258,8 +260,9 @@ class Stream:
         while not self._stop.wait(max(0.0, start + self.sent / self._rate - now().mono)):
             try:
                 self._out.send(self.sent.to_bytes(8, "big") + self._text)
-            except OSError:  # "unreachable", told by the tunnel while there is none
+            except OSError as error:  # "unreachable", told by the tunnel while there is none
                 self.refused += 1
+                self.refusal = str(error)
             self.sent += 1
 
     def _receive(self) -> None:
