@@ -1,7 +1,7 @@
 """What a wire shows: tcpdump into a file, and the file's packets and bytes.
 
-The buffer is large because a gigabyte passes within seconds, and a capture that lost packets proves nothing: `stop`
-tells how many the kernel dropped.
+A gigabyte passes within seconds, and a capture that lost packets proves nothing: the buffer is large, tcpdump runs
+ahead of other programs as what it watches does (`io/niceness`), and `stop` tells how many the kernel dropped.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from ovng.clock import now
 from ovng.demo.net import Host, wait_until
 from ovng.errors import SystemProblem
+from ovng.limits import NICE
 
 BUFFER_KIB = 512 * 1024
 WHOLE = 262_144  # tcpdump's largest snapshot length: super-packets are captured as one
@@ -36,7 +37,8 @@ class Capture:
         words = ["-n", "-p", "-i", device, *limits, "-w", str(self.path), "-Z", "root"]
         words += ["--immediate-mode", "-U"] if at_once else []
         self._at_once = at_once
-        self._process = host.start(f"tcpdump-{device}", "tcpdump", *words, *filter.split())
+        ahead = ["nice", "-n", str(NICE)]
+        self._process = host.start(f"tcpdump-{device}", *ahead, "tcpdump", *words, *filter.split())
         self._size, self._since = -1, 0.0
         wait_until(self._listening, f"tcpdump on {host.name}")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.quality.sources import ROOT
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]  # it tells of times, and a gigabyte is captured
 
 
 def test_the_demo_ends_well_and_says_what_it_saw() -> None:

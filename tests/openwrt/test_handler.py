@@ -73,6 +73,7 @@ def test_setup_runs_the_node_with_what_uci_says(router: Router) -> None:
         "mode": "redundant",
         "fwmark": "0x100",
         "mtu": 1380,
+        "nice": -5,
         "accept_routes": ["192.168.0.0/16"],
     }
     router.handler("setup", config=config)
@@ -83,7 +84,7 @@ def test_setup_runs_the_node_with_what_uci_says(router: Router) -> None:
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600
     node = read(profile, settings)
     assert (node.name, node.interface, node.configured_by) == ("ovng0", "ovng0", "netifd")
-    assert (node.mode, node.mark, node.mtu) == ("redundant", 0x100, 1380)
+    assert (node.mode, node.mark, node.mtu, node.nice) == ("redundant", 0x100, 1380, -5)
     assert list(map(str, node.accept_routes)) == ["192.168.0.0/16"]
     assert [(u.interface, u.priority, u.metered, u.use) for u in node.uplinks] == [
         ("wan", 0, False, True),

@@ -42,6 +42,7 @@ proto_ovng_init_config() {
 	proto_config_add_int mtu
 	proto_config_add_int keepalive
 	proto_config_add_int port
+	proto_config_add_string nice
 	proto_config_add_string log_level
 }
 
@@ -107,9 +108,9 @@ ovng_add_uplinks() { # UPLINKS METERED
 
 # What UCI says, as JSON that ovng reads: settings, or the whole profile where `network` is given.
 ovng_settings() { # INTERFACE
-	local network ca certificate key mode fwmark mtu keepalive port log_level
+	local network ca certificate key mode fwmark mtu keepalive port nice log_level
 	local switch addresses network_prefixes routes uplink metered accept_routes exit
-	json_get_vars network ca certificate key mode fwmark mtu keepalive port log_level
+	json_get_vars network ca certificate key mode fwmark mtu keepalive port nice log_level
 	json_get_values switch switch
 	json_get_values addresses addresses
 	json_get_values network_prefixes network_prefixes
@@ -143,6 +144,7 @@ ovng_settings() { # INTERFACE
 	ovng_add_text mtu "$mtu"
 	ovng_add_text keepalive "$keepalive"
 	ovng_add_text port "$port"
+	ovng_add_text nice "$nice"
 	ovng_add_text log_level "$log_level"
 
 	(umask 077 && mkdir -p "$OVNG_RUN" && json_dump >"$OVNG_RUN/$1.json")

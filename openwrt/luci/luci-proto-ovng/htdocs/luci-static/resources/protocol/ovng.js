@@ -116,6 +116,12 @@ return network.registerProtocol('ovng', {
 		o.placeholder = '25';
 		o.optional = true;
 
+		o = s.taboption('advanced', form.Value, 'nice', _('Nice'),
+			_('How far ahead of other programs it runs: -20 most, 0 as they do.'));
+		o.datatype = 'and(integer,range(-20,19))';
+		o.placeholder = '-15';
+		o.optional = true;
+
 		o = s.taboption('advanced', form.ListValue, 'log_level', _('Log level'));
 		o.value('', _('as the profile says'));
 		o.value('error');
