@@ -62,7 +62,7 @@ lint: $(VENV)/.dev ## Format, lint and types
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy
 
-bench: $(VENV)/.dev bytecode ## ovng beside others, the Switch alone, the parts; verdicts (10 minutes; BENCH="--rounds 5": longer)
+bench: $(VENV)/.dev bytecode ## ovng beside others, the Switch alone, the parts; verdicts (10 minutes; BENCH="--starts 5": longer)
 	@tools/need bench
 	@$(PY) -m benchmarks.instructions
 	@$(KEEP) $(PY) -m benchmarks.micro

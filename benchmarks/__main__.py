@@ -2,6 +2,9 @@
 
     plain ovng openvpn wireguard-go   plain ovng openvpn wireguard-go   …
 
+All are started anew for some of the turns: a system that runs has habits of its own (where its threads and buffers
+came to lie), by which two starts of the same program differ by a tenth, however long they are measured.
+
 Prints tables of medians with a verdict per bound and writes `benchmarks/out/tunnels.json`. All traffic stays in
 namespaces of the benchmark's own, which are gone when it ends.
 """
@@ -50,9 +53,10 @@ def _parse() -> argparse.Namespace:
     names = [system.name for system in SYSTEMS]
     parser.add_argument("--system", action="append", choices=names, help="only this one; may be given again")
     parser.add_argument("--part", action="append", choices=PARTS, help="only this; may be given again")
-    parser.add_argument("--rounds", type=int, default=2, help="turns that everybody takes (2)")
+    parser.add_argument("--starts", type=int, default=2, help="how often everybody is started (2)")
+    parser.add_argument("--rounds", type=int, default=1, help="turns that everybody takes per start (1)")
     parser.add_argument("--seconds", type=int, default=2, help="length of one transfer (2)")
-    parser.add_argument("--quick", action="store_true", help="one round of short transfers, to see that all works")
+    parser.add_argument("--quick", action="store_true", help="one short turn each, to see that all works")
     parser.add_argument(
         "--no-segmentation",
         action="store_true",
@@ -60,7 +64,7 @@ def _parse() -> argparse.Namespace:
     )
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.seconds = 1, 1
+        options.starts = options.rounds = options.seconds = 1
     return options
 
 
@@ -69,28 +73,30 @@ def _run(options: argparse.Namespace) -> Document:
     systems = [system for system in SYSTEMS if not options.system or system.name in options.system]
     parts = [part for part in PARTS if not options.part or part in options.part]
     missing = {system.name: why for system in systems if (why := system.missing())}
-    results: dict[str, Document] = {}
+    here = [system for system in systems if system.name not in missing]
+    results: dict[str, Document] = {system.name: {"notes": {}, "samples": {}} for system in here}
     noise: list[float] = []
-    with ExitStack() as stack:
-        benches = {}
-        for system in systems:
-            if system.name not in missing:
+    for start in range(options.starts):
+        with ExitStack() as stack:
+            benches = {}
+            for system in here:
                 benches[system.name] = _start(system, stack, segmentation=not options.no_segmentation)
-        results = {name: {"notes": dict(bench.tunnel.notes), "samples": {}} for name, bench in benches.items()}
-        for name, bench in benches.items():
-            add(results[name], bench.started())
-            offloads = bench.star.veth_offloads()
-        for what, turn in _turns(parts, options):
             for name, bench in benches.items():
-                noise.append(machine.busy_share())
-                _say(f"{what}: {name}")
-                add(results[name], turn(bench))
-        for name, bench in benches.items():
-            add(results[name], bench.memory())
+                results[name]["notes"] = dict(bench.tunnel.notes)
+                add(results[name], bench.started())
+                offloads = bench.star.veth_offloads()
+            for what, turn in _turns(parts, options, start):
+                for name, bench in benches.items():
+                    noise.append(machine.busy_share())
+                    _say(f"{what}: {name}")
+                    add(results[name], turn(bench))
+            for name, bench in benches.items():
+                add(results[name], bench.memory())
     return {
         "machine": machine.describe(),
         "settings": {
-            "TCP": f"iperf3, {CONGESTION_CONTROL}, {options.seconds} s each, median of {options.rounds} rounds",
+            "TCP": f"iperf3, {CONGESTION_CONTROL}, {options.seconds} s each, medians of "
+            f"{options.starts * options.rounds} turns, {options.rounds} per start",
             "ping": f"idle {IDLE_PINGS}, one every {IDLE_INTERVAL * 1000:g} ms; "
             f"loaded one every {LOADED_INTERVAL * 1000:g} ms beside one TCP stream",
             "UDP": f"sendmmsg of single datagrams, one search per size, {udp.SECONDS:g} s per offer",
@@ -108,22 +114,26 @@ def _start(system: System, stack: ExitStack, *, segmentation: bool) -> Bench:
     return Bench(here, system.start(here))
 
 
-def _turns(parts: list[str], options: argparse.Namespace) -> Iterator[tuple[str, Callable[[Bench], Samples]]]:
-    """What everybody does, in this order: the rounds, a search per size of datagram, the veths without segmentation."""
-    seconds = options.seconds
-    for number in range(options.rounds):
-        of = f"{number + 1} of {options.rounds}"
+def _turns(
+    parts: list[str], options: argparse.Namespace, start: int
+) -> Iterator[tuple[str, Callable[[Bench], Samples]]]:
+    """What everybody does, in this order: the rounds, a search per size of datagram (a long one, with the first start
+    only), the veths without segmentation."""
+    seconds, all_rounds = options.seconds, options.starts * options.rounds
+    rounds = range(start * options.rounds, (start + 1) * options.rounds)
+    for number in rounds:
+        of = f"{number + 1} of {all_rounds}"
         if "tcp" in parts:
             yield f"TCP {of}", lambda bench: bench.transfers(seconds)
         if "ping" in parts:
             yield f"ping {of}", Bench.round_trips
-    if "udp" in parts:
+    if "udp" in parts and start == 0:
         for size in udp.SIZES:
             yield f"UDP {size} B", partial(Bench.datagrams, size=size)
     if "cut" in parts and not options.no_segmentation:
         short = min(seconds, CUT_SECONDS)
-        for number in range(options.rounds):
-            yield f"TCP without segmentation {number + 1} of {options.rounds}", lambda bench: _cut(bench, short)
+        for number in rounds:
+            yield f"TCP without segmentation {number + 1} of {all_rounds}", lambda bench: _cut(bench, short)
 
 
 def _cut(bench: Bench, seconds: int) -> Samples:
