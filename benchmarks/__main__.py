@@ -20,7 +20,7 @@ from functools import partial
 from benchmarks import machine, metrics, udp
 from benchmarks.bounds import judge, render_verdicts
 from benchmarks.command import exit_status
-from benchmarks.report import add, render
+from benchmarks.report import add, add_most, render
 from benchmarks.star import star
 from benchmarks.systems import SYSTEMS, System
 from benchmarks.table import Document, write
@@ -65,6 +65,8 @@ def _parse() -> argparse.Namespace:
     options = parser.parse_args()
     if options.quick:
         options.starts = options.rounds = options.seconds = 1
+    if min(options.starts, options.rounds, options.seconds) < 1:
+        parser.error("--starts, --rounds and --seconds are 1 or more")
     return options
 
 
@@ -76,11 +78,10 @@ def _run(options: argparse.Namespace) -> Document:
     here = [system for system in systems if system.name not in missing]
     results: dict[str, Document] = {system.name: {"notes": {}, "samples": {}} for system in here}
     noise: list[float] = []
+    offloads: dict[str, bool] = {}
     for start in range(options.starts):
         with ExitStack() as stack:
-            benches = {}
-            for system in here:
-                benches[system.name] = _start(system, stack, segmentation=not options.no_segmentation)
+            benches = {system.name: _start(system, stack, segmentation=not options.no_segmentation) for system in here}
             for name, bench in benches.items():
                 results[name]["notes"] = dict(bench.tunnel.notes)
                 add(results[name], bench.started())
@@ -91,7 +92,7 @@ def _run(options: argparse.Namespace) -> Document:
                     _say(f"{what}: {name}")
                     add(results[name], turn(bench))
             for name, bench in benches.items():
-                add(results[name], bench.memory())
+                add_most(results[name], bench.memory())
     return {
         "machine": machine.describe(),
         "settings": {

@@ -31,6 +31,12 @@ def add(result: Document, samples: dict[str, float]) -> None:
         result["samples"].setdefault(key, []).append(value)
 
 
+def add_most(result: Document, samples: dict[str, float]) -> None:
+    """The same for what is judged by its largest value in the whole run, and not by a median."""
+    for key, value in samples.items():
+        result["samples"][key] = [max([value, *result["samples"].get(key, ())])]
+
+
 def render(document: Document, metrics: Sequence[Metric]) -> str:
     """What was measured on what, how, and two tables: the medians, and the subject's beside each of the others."""
     systems = list(document["systems"])

@@ -126,6 +126,28 @@ def test_both_addresses_change_at_once(single: Running) -> None:
     assert max(gaps(samples)) < 1000
 
 
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_addresses_change_beside_another_uplink(system: Running, names: str) -> None:
+    """S2 and S3 where there is somewhere else to go: data may take the other uplink meanwhile, nothing is lost, nothing
+    goes to the old place, and in the end it is at the new one."""
+    places = {name: moving(system, name) for name in names}
+
+    def look(probe: Probe) -> None:
+        for name, (old, _) in places.items():
+            wait_until(lambda: place(system, name) not in ("", old()), f"{name} elsewhere in the Switch's table")  # noqa: B023
+        devices = [f"{name}-{uplink}" for name in names for uplink in ("wifi", "lte")]
+        on_wire = wire(system.world.internet, devices, probe)
+        for name, (old, new) in places.items():
+            assert on_wire[new(), "data"] + on_wire[ends(system)[name].lte.seen_as, "data"] > ARRIVALS
+            assert (on_wire[old(), "data"], on_wire[old(), "other"]) == (0, 0)
+            seen_at(system, name, new(), 70)
+
+    act = events.readdressing if names == "a" else events.readdressing_of_both
+    samples, _ = across(system, act, look)
+    assert samples["lost"] == 0
+    assert max(gaps(samples)) < 1000
+
+
 def test_there_is_a_better_uplink(system: Running) -> None:
     """S4a: both are up, and data moves on purpose. The old one stays known to the Switch, and carries no data."""
     a = system.world.a
@@ -253,9 +275,9 @@ def across(
             back(probe)
             seen = probe.stop()
         except BaseException:
+            probe.kill()  # or the next test finds its ports in use
             for name in ends(system):
                 say(f"{name} moved: {moves(system, name)}")
-            probe.kill()  # or the next test finds its ports in use
             raise
         samples = samples_of(seen, window)
         say(", ".join(f"{name} {value:.0f}" for name, value in samples.items()))
@@ -322,18 +344,19 @@ def wire(host: Host, devices: list[str], probe: Probe) -> Counter[tuple[str, str
 
 def seen_at(system: Running, name: str, address: str, seconds: float = 5.0) -> None:
     """Wait until the Switch's table has the node there, confirmed."""
-    assert system.members is not None
-    node = system.members[name].id
-
-    def there() -> bool:
-        (entry,) = (entry for entry in system.hub_status()["nodes"] if entry["id"] == node)
-        return entry["state"] == "attached" and str(entry["active"]).rpartition(":")[0] == address
-
     try:
-        wait_until(there, f"{name} at {address} in the Switch's table", seconds)
+        wait_until(lambda: place(system, name) == address, f"{name} at {address} in the Switch's table", seconds)
     except SystemProblem:
         say(f"the Switch has {system.hub_status()['nodes']}, {name} has {uplinks(system, name)}")
         raise
+
+
+def place(system: Running, name: str) -> str:
+    """Where the Switch's table has the node; empty: it is not attached."""
+    assert system.members is not None
+    node = system.members[name].id
+    (entry,) = (entry for entry in system.hub_status()["nodes"] if entry["id"] == node)
+    return str(entry["active"]).rpartition(":")[0] if entry["state"] == "attached" else ""
 
 
 def uplinks(system: Running, name: str) -> dict[str, str]:

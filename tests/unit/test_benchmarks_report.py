@@ -14,7 +14,7 @@ from benchmarks.metrics import TUNNELS
 from benchmarks.micro.__main__ import document
 from benchmarks.micro.__main__ import render as render_parts
 from benchmarks.micro.timing import Contest, Stopwatch
-from benchmarks.report import render
+from benchmarks.report import add_most, median, render
 from benchmarks.table import Document, aligned, figure, write
 from benchmarks.tcp import read_transfer
 from ovng.errors import SystemProblem
@@ -47,6 +47,13 @@ def test_everything_that_explains_the_figures_is_printed(run: Document) -> None:
     for words in ("Linux 6.18.44", "cubic", "offloads vnet_hdr, tso", "gro off", "nebula is not installed"):
         assert words in text
     assert "others used 50% of the machine (median of 12), 68% at most" in text
+
+
+def test_a_peak_is_that_of_the_whole_run() -> None:
+    result: Document = {"samples": {}}
+    for most in (30.0, 41.0, 35.0):
+        add_most(result, {"rss_a": most})
+    assert median({"systems": {"ovng": result}}, "ovng", "rss_a") == 41.0
 
 
 def test_a_run_of_one_system(run: Document) -> None:
